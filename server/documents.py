@@ -1,0 +1,130 @@
+"""Documents from outside (PDF, JPEG, PNG, photographs of paper ECG and film) are re-encoded or refused, never trusted.
+
+The untrusted bytes are decoded in a child process with limits on memory and time (server/documents_worker.py). What is
+stored are pages: fresh JPEG or PNG files made from pixels alone, so scripts, links, embedded files and metadata of the
+original are gone. A document's blob is a small JSON manifest that names the blobs of its pages.
+"""
+
+import asyncio
+import hashlib
+import json
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+MAX_BYTES = 30 * 1024 * 1024
+MAX_PAGES = 60
+TIME_LIMIT_S = 30.0
+MEMORY_LIMIT = 1 << 30
+
+
+class DocumentRefused(Exception):
+    """The bytes are no document that we take. `reason` is one of REASONS."""
+
+    code: ClassVar[str] = "document_refused"
+    REASONS: ClassVar[tuple[str, ...]] = (
+        "empty",
+        "too_large",
+        "not_supported",
+        "damaged",
+        "too_many_pages",
+        "encrypted",
+        "too_many_pixels",
+        "took_too_long",
+    )
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.params = {"reason": reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page as a fresh picture; width and height in pixels."""
+
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    pages: tuple[Page, ...]
+    source: str                # pdf | jpeg | png | webp | tiff …: what the bytes really were
+
+    def manifest(self) -> bytes:
+        """The document's own blob: deterministic JSON that names its pages in order."""
+        pages = [
+            {"digest": page.digest, "media_type": page.media_type, "width": page.width, "height": page.height}
+            for page in self.pages
+        ]
+        return json.dumps({"pages": pages}, separators=(",", ":"), sort_keys=True).encode()
+
+
+def store(encoded: Encoded, put: Callable[[bytes], str]) -> tuple[str, int]:
+    """Puts the pages, then the manifest (the last write names the others); returns (manifest digest, total bytes)."""
+    for page in encoded.pages:
+        put(page.data)
+    manifest = encoded.manifest()
+    return put(manifest), sum(len(page.data) for page in encoded.pages)
+
+
+def pages_of(manifest: bytes) -> list[dict[str, Any]]:
+    """The page entries of a stored manifest."""
+    pages: list[dict[str, Any]] = json.loads(manifest)["pages"]
+    return pages
+
+
+async def reencode(data: bytes, *, max_side: int = 4096) -> Encoded:
+    """Decodes `data` (the type is read off the bytes, never off a name or a header) and returns fresh pages.
+
+    Raises DocumentRefused with a reason for the user.
+    """
+    if not data:
+        raise DocumentRefused("empty")
+    if len(data) > MAX_BYTES:
+        raise DocumentRefused("too_large")
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-m", "server.documents_worker", str(max_side), str(MAX_PAGES), str(MEMORY_LIMIT),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        out, _ = await asyncio.wait_for(child.communicate(data), TIME_LIMIT_S)
+    except TimeoutError:
+        raise DocumentRefused("took_too_long") from None
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    return _parse(out)
+
+
+def _parse(out: bytes) -> Encoded:
+    # The child may have been killed by a limit or crashed in a decoder: anything short is "damaged".
+    if len(out) < 4:
+        raise DocumentRefused("damaged")
+    (length,) = struct.unpack_from(">I", out)
+    try:
+        head = json.loads(out[4 : 4 + length])
+        if "refused" in head:
+            raise DocumentRefused(head["refused"])
+        pages, offset = [], 4 + length
+        for page in head["pages"]:
+            data = out[offset : offset + page["size"]]
+            if len(data) != page["size"]:
+                raise DocumentRefused("damaged")
+            offset += page["size"]
+            pages.append(
+                Page(data=data, media_type=page["media_type"], width=page["width"], height=page["height"])
+            )
+    except (ValueError, KeyError) as error:
+        raise DocumentRefused("damaged") from error
+    return Encoded(pages=tuple(pages), source=head["source"])
