@@ -1,4 +1,4 @@
-"""Errors of the clinical heart. Each carries a public code; one table in server/problems.py gives status and words."""
+"""Errors of the clinical heart, each with a public code; server/problems.py gives status and words."""
 
 from typing import Any, ClassVar
 
@@ -38,7 +38,7 @@ class WrongState(ConsultError):
 
 
 class Invalid(ConsultError):
-    """Refused input. params: `fields`, a tuple of (field path, reason code, params) that the page links to."""
+    """Refused input. params: `fields`, tuples (field path, reason code, params) that the page links to."""
 
     code = "invalid"
 
@@ -48,6 +48,6 @@ class Invalid(ConsultError):
 
 
 class Conflict(ConsultError):
-    """Another record already holds this place (an offer already accepted, an identifier already registered)."""
+    """Another record already holds this place (an offer already accepted, an identifier registered)."""
 
     code = "conflict"

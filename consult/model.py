@@ -110,15 +110,15 @@ class Consultation:
     submitted_at: datetime | None = None
     due_at: datetime | None = None                 # the deadline of the present state
     scheduled_at: datetime | None = None
-    missing: tuple[Mapping[str, Any], ...] = ()    # returned / awaiting material: ({"item": …, "due": iso}, …)
+    missing: tuple[Mapping[str, Any], ...] = ()    # returned, awaiting material: ({"item": …, "due": iso}, …)
     replaces: ConsultationId | None = None
-    hidden_studies: tuple[str, ...] = ()           # an expert's "wrong patient" until the technician settles it
+    hidden_studies: tuple[str, ...] = ()           # an expert's "wrong patient" until a technician settles it
     version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestVersion:
-    """The clinical form; content keys are consult/requesting.py's FORM_FIELDS. A draft is overwritten, later ones are kept."""
+    """The clinical form; content keys are consult/forms.py's FORM_FIELDS. A draft is overwritten, others kept."""
 
     consultation: ConsultationId
     n: int
@@ -257,7 +257,7 @@ class Attendance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A chat line; stored with the consultation, acknowledged after commit. `client_id` makes a resend harmless."""
+    """A chat line, stored with the consultation, acknowledged after commit; `client_id` makes resends harmless."""
 
     id: str
     consultation: ConsultationId
@@ -289,7 +289,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportVersion:
-    """Signed, insert-only. `code` stands on the paper (/verify/{code}); the PDF lies beside it in the same commit."""
+    """Signed, insert-only. `code` stands on the paper (/verify/{code}); the PDF lies beside it, same commit."""
 
     id: ReportVersionId
     report: ReportId

@@ -31,7 +31,7 @@ class Patient:
     name: str
     sex: Sex
     birth_date: date | None
-    pinyin: str = ""                   # "zhang xiao ming|zxm": full and initials, all readings joined by '|', for search
+    pinyin: str = ""                   # "zhang xiao ming|zxm": full and initials, readings joined by '|'
     phone: str = ""
     guardian: str = ""
     payer: str = ""

@@ -1,8 +1,8 @@
-"""What the clinical heart asks of the world. server/storage implements it on SQL; tests/domain/fakes.py in memory.
+"""What the clinical heart asks of the world: on SQL in server/storage, in memory in tests/domain/fakes.py.
 
-One `UnitOfWork` is one transaction on one thread. Services get it as first argument, never commit, never roll back.
-`add` refuses an existing key with Conflict. `save` writes a changed value whose `version` is the one that was read,
-stores version + 1 and returns the stored value; another version in the store raises Stale.
+One `UnitOfWork` is one transaction on one thread. Services get it as first argument, never commit, never
+roll back. `add` refuses an existing key with Conflict. `save` writes a changed value whose `version` is the one
+that was read, stores version + 1 and returns the stored value; another version in the store raises Stale.
 `get` raises NotFound. Lists are ordered as their docstring says.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from consult import model as m
 from consult import patient as p
 from consult import people as o
+from consult.rules import Rules
 
 
 class People(Protocol):
@@ -46,6 +47,10 @@ class Patients(Protocol):
     def save(self, patient: p.Patient) -> p.Patient: ...
     def identifiers(self, patient: p.PatientId) -> Sequence[p.PatientIdentifier]: ...
     def add_identifier(self, identifier: p.PatientIdentifier) -> None: ...
+    def remove_identifier(self, identifier: p.PatientIdentifier) -> None:
+        """A mistyped number, or one that goes back on unmerge. Absent: NotFound."""
+        ...
+
     def move_identifiers(self, source: p.PatientId, target: p.PatientId) -> int: ...
     def by_identifier(self, system: p.IdentifierSystem, issuer: str, value: str) -> p.Patient | None: ...
     def known_to(self, patient: p.PatientId, organisation: o.OrganisationId) -> bool:
@@ -54,7 +59,7 @@ class Patients(Protocol):
 
     def link_organisation(self, patient: p.PatientId, organisation: o.OrganisationId) -> None: ...
     def find(self, text: str, organisation: o.OrganisationId, *, limit: int = 20) -> Sequence[p.Patient]:
-        """Name part, pinyin or initials prefix, identifier value, phone; only patients known to the organisation."""
+        """Name part, pinyin or initials prefix, identifier value, phone; only patients known to it."""
         ...
 
     def merged_from(self, patient: p.PatientId) -> Sequence[p.Patient]: ...
@@ -68,7 +73,7 @@ class WorklistQuery:
     organisation: o.OrganisationId | None = None           # requesting side
     participant: o.MembershipId | None = None              # assigned now
     offered_to: o.MembershipId | None = None               # open offer to me
-    pool: o.OrganisationId | None = None                   # open offer to my organisation's pool (specialties below)
+    pool: o.OrganisationId | None = None                   # open offer to my organisation's pool (see below)
     pool_specialties: tuple[str, ...] = ()
     centre: o.OrganisationId | None = None                 # target organisation (dispatcher)
     # filters
@@ -78,7 +83,7 @@ class WorklistQuery:
     other_organisation: o.OrganisationId | None = None
     since: datetime | None = None
     until: datetime | None = None
-    text: str = ""                                         # number, or patient name / pinyin where names may be shown
+    text: str = ""                                         # number; patient name / pinyin where names may show
     sort: str = "urgency"                                  # urgency | waiting | updated
     limit: int = 100
     offset: int = 0
@@ -97,7 +102,7 @@ class WorklistRow:
     documents: int
     unread: bool
     offer: m.Offer | None
-    mine: bool                                             # the asking membership takes part (names may be shown)
+    mine: bool                                             # the viewer takes part (names may be shown)
 
 
 class Consultations(Protocol):
@@ -175,7 +180,9 @@ class Meetings(Protocol):
         """Idempotent on (consultation, membership, client_id): returns the stored one."""
         ...
 
-    def messages(self, consultation: m.ConsultationId, *, after: datetime | None = None) -> Sequence[m.Message]: ...
+    def messages(
+        self, consultation: m.ConsultationId, *, after: datetime | None = None
+    ) -> Sequence[m.Message]: ...
 
 
 class Reports(Protocol):
@@ -189,7 +196,9 @@ class Reports(Protocol):
         ...
 
     def by_code(self, code: str) -> m.ReportVersion | None: ...
-    def add_version(self, version: m.ReportVersion, pdf: bytes, signatures: Sequence[m.Signature]) -> None: ...
+    def add_version(
+        self, version: m.ReportVersion, pdf: bytes, signatures: Sequence[m.Signature]
+    ) -> None: ...
     def pdf(self, id: m.ReportVersionId) -> bytes: ...
     def signatures(self, id: m.ReportVersionId) -> Sequence[m.Signature]: ...
     def filing(self, id: str) -> m.Filing: ...
@@ -197,7 +206,9 @@ class Reports(Protocol):
     def pending_filings(self, channel: str, *, limit: int = 100) -> Sequence[m.Filing]: ...
     def add_filing(self, filing: m.Filing) -> None: ...
     def save_filing(self, filing: m.Filing) -> m.Filing: ...
-    def inbox(self, organisation: o.OrganisationId, *, open_only: bool = True, limit: int = 100) -> Sequence[m.Filing]: ...
+    def inbox(
+        self, organisation: o.OrganisationId, *, open_only: bool = True, limit: int = 100
+    ) -> Sequence[m.Filing]: ...
 
 
 class Studies(Protocol):
@@ -219,8 +230,15 @@ class Studies(Protocol):
         ...
 
     def matches(
-        self, *, organisation: o.OrganisationId | None = None, patient: p.PatientId | None = None
-    ) -> Sequence[m.StudyMatch]: ...
+        self,
+        *,
+        organisation: o.OrganisationId | None = None,
+        patient: p.PatientId | None = None,
+        study_uid: str | None = None,
+    ) -> Sequence[m.StudyMatch]:
+        """The matches in force that fit every condition given, oldest first."""
+        ...
+
     def add_match(self, match: m.StudyMatch) -> None: ...
     def void_match(self, id: str, *, by: o.MembershipId | None, at: datetime, reason: str) -> None: ...
 
@@ -251,8 +269,12 @@ class Audit(Protocol):
 
 
 class UnitOfWork(Protocol):
-    """One transaction. `now` is the moment of the whole unit, UTC; `new_id` comes from `secrets`."""
+    """One transaction. `now` is the moment of the whole unit, UTC; `new_id` comes from `secrets`.
 
+    `rules` are the site's clinical settings (consult/rules.py), the same for every unit of an installation.
+    """
+
+    rules: Rules
     people: People
     patients: Patients
     consultations: Consultations
@@ -267,7 +289,7 @@ class UnitOfWork(Protocol):
     def now(self) -> datetime: ...
     def new_id(self) -> str: ...
     def publish(self, topic: str, payload: Mapping[str, Any]) -> None:
-        """Tell the browsers after the commit (never before): topics and payloads carry ids, no patient data."""
+        """Tell the browsers after the commit, never before: topics and payloads carry ids, no patient data."""
         ...
 
     def revoke(self, *, memberships: Iterable[o.MembershipId], consultation: m.ConsultationId) -> None:
