@@ -1,0 +1,189 @@
+"""Text of a dataset: every character set of PS3.3 §C.12.1.1.2, and repair of bytes that carry the wrong label.
+
+The devices of the city write GBK under "ISO_IR 100" or under no label at all. Such text is shown right and marked
+as repaired; the bytes stay as they came.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Single-byte and multi-byte sets without code extensions (PS3.3 Tables C.12-2 and C.12-5).
+_PLAIN = {
+    "": "ascii",
+    "ISO_IR 6": "ascii",
+    "ISO_IR 100": "iso8859-1",
+    "ISO_IR 101": "iso8859-2",
+    "ISO_IR 109": "iso8859-3",
+    "ISO_IR 110": "iso8859-4",
+    "ISO_IR 144": "iso8859-5",
+    "ISO_IR 127": "iso8859-6",
+    "ISO_IR 126": "iso8859-7",
+    "ISO_IR 138": "iso8859-8",
+    "ISO_IR 148": "iso8859-9",
+    "ISO_IR 203": "iso8859-15",
+    "ISO_IR 166": "tis-620",
+    "ISO_IR 13": "shift_jis",
+    "ISO_IR 192": "utf-8",
+    "GB18030": "gb18030",
+    "GBK": "gbk",
+}
+_G0, _G1 = "g0", "g1"
+# Escape sequences of PS3.3 Tables C.12-3 and C.12-4: which half they set, and how its bytes are read.
+_ESCAPES = {
+    b"\x1b(B": (_G0, "ascii"),
+    b"\x1b(J": (_G0, "jisx0201"),
+    b"\x1b)I": (_G1, "shift_jis"),
+    b"\x1b-A": (_G1, "iso8859-1"),
+    b"\x1b-B": (_G1, "iso8859-2"),
+    b"\x1b-C": (_G1, "iso8859-3"),
+    b"\x1b-D": (_G1, "iso8859-4"),
+    b"\x1b-L": (_G1, "iso8859-5"),
+    b"\x1b-G": (_G1, "iso8859-6"),
+    b"\x1b-F": (_G1, "iso8859-7"),
+    b"\x1b-H": (_G1, "iso8859-8"),
+    b"\x1b-M": (_G1, "iso8859-9"),
+    b"\x1b-b": (_G1, "iso8859-15"),
+    b"\x1b-T": (_G1, "tis-620"),
+    b"\x1b$B": (_G0, "jisx0208"),
+    b"\x1b$(D": (_G0, "jisx0212"),
+    b"\x1b$)C": (_G1, "euc_kr"),
+    b"\x1b$)A": (_G1, "gb2312"),
+}
+_ESCAPE = re.compile(b"(\x1b(?:\\$\\([A-Z]|\\$\\)[A-Z]|\\$[A-Z]|[()\\-][A-Za-z]))")
+_GB2312 = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xa9\xb0-\xf7][\xa1-\xfe])*\Z")
+_GB2312_PAIR = re.compile(rb"[\xb0-\xf7][\xa1-\xfe]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charset:
+    """How this dataset's text is read. `repaired` names the set really found ('' where the label holds)."""
+
+    label: str = ""
+    terms: tuple[str, ...] = ("",)
+    repaired: str = ""
+
+    def decode(self, data: bytes) -> str:
+        """Text of one value; bytes that fit no set become U+FFFD, never an exception."""
+        data = data.rstrip(b"\x00")
+        if data.isascii() and b"\x1b" not in data:
+            return data.decode("ascii")
+        if self.repaired:
+            return data.decode(_PLAIN[self.repaired], "replace")
+        first = _codec(self.terms[0])
+        if b"\x1b" in data:
+            return _decode_escaped(data, first)
+        if first == "ascii":
+            return data.decode("iso8859-1")
+        return data.decode(first, "replace")
+
+
+def _normal(term: str) -> str:
+    term = term.strip().upper().replace("ISO-IR", "ISO_IR").replace("ISO_IR_", "ISO_IR ").replace("ISO IR", "ISO_IR")
+    if term.startswith("ISO 2022 IR"):
+        return term
+    return {"UTF-8": "ISO_IR 192", "UTF8": "ISO_IR 192", "ISO 2022 GBK": "GBK", "ISO 2022 58": "ISO 2022 IR 58"}.get(term, term)
+
+
+def _codec(term: str) -> str:
+    if term.startswith("ISO 2022 IR "):
+        number = term[len("ISO 2022 IR ") :]
+        # The multi-byte sets start in ASCII and are reached by escape sequences.
+        return "ascii" if number in {"58", "87", "149", "159"} else _PLAIN.get(f"ISO_IR {number}", "ascii")
+    return _PLAIN.get(term, "ascii")
+
+
+def _decode_escaped(data: bytes, first: str) -> str:
+    g0, g1 = "ascii", "" if first == "ascii" else first
+    out: list[str] = []
+    for part in _ESCAPE.split(data):
+        if part.startswith(b"\x1b"):
+            half, codec = _ESCAPES.get(part, ("", ""))
+            if half == _G0:
+                g0 = codec
+            elif half == _G1:
+                g1 = codec
+            continue
+        out.append(_decode_part(part, g0, g1))
+    return "".join(out)
+
+
+def _decode_part(part: bytes, g0: str, g1: str) -> str:
+    # A control character or delimiter returns to the initial state (PS3.5 §6.1.2.5.3); senders re-escape anyway.
+    if g0 == "jisx0208":
+        return (b"\x1b$B" + part + b"\x1b(B").decode("iso2022_jp", "replace")
+    if g0 == "jisx0212":
+        return (b"\x1b$(D" + part + b"\x1b(B").decode("iso2022_jp_2", "replace")
+    if part.isascii():
+        return part.decode("ascii")
+    return part.decode(g1 or "iso8859-1", "replace")
+
+
+def parse_label(label: bytes) -> tuple[str, ...]:
+    """The terms of Specific Character Set (0008,0005), normalised; ('',) if absent."""
+    text = label.decode("ascii", "replace").strip(" \x00")
+    return tuple(_normal(term) for term in text.split("\\")) or ("",)
+
+
+def detect(label: bytes, samples: list[bytes]) -> Charset:
+    """The character set of a dataset from its label and all its text together (one short value is ambiguous)."""
+    terms = parse_label(label)
+    shown = label.decode("ascii", "replace").strip(" \x00")[:64]
+    data = b"\x00".join(sample for sample in samples if not sample.isascii())
+    repaired = ""
+    if data and b"\x1b" not in data:
+        first = terms[0]
+        if len(terms) == 1 and (first in {"", "ISO_IR 6", "ISO_IR 100", "GBK", "GB18030", "ISO_IR 192"} or first not in _PLAIN):
+            repaired = _repair(first, data)
+        elif first in {"", "ISO 2022 IR 6"} and "ISO 2022 IR 58" in terms:
+            repaired = _repair("", data)
+    return Charset(label=shown, terms=terms, repaired=repaired)
+
+
+def _repair(first: str, data: bytes) -> str:
+    utf8 = _reads(data, "utf-8")
+    if first == "ISO_IR 192":
+        return "" if utf8 else ("GB18030" if _looks_chinese(data, strict=False) else "")
+    if first in {"GBK", "GB18030"}:
+        # A label that fits is believed; UTF-8 text rarely reads as GB18030 throughout, and then looks odd.
+        return "" if _reads(data, "gb18030") and not (utf8 and _mostly_han(data.decode("utf-8"))) else ("ISO_IR 192" if utf8 else "")
+    if utf8:
+        return "ISO_IR 192"
+    if _looks_chinese(data, strict=first == "ISO_IR 100"):
+        return "GB18030"
+    return ""
+
+
+def _reads(data: bytes, codec: str) -> bool:
+    try:
+        data.decode(codec)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _mostly_han(text: str) -> bool:
+    wide = [c for c in text if ord(c) > 0x7F]
+    return bool(wide) and all(_is_han(c) for c in wide)
+
+
+def _is_han(c: str) -> bool:
+    n = ord(c)
+    return 0x3000 <= n <= 0x303F or 0x3400 <= n <= 0x9FFF or 0xFF00 <= n <= 0xFFEF or n >= 0x20000 or c in "·—…“”‘’"
+
+
+def _looks_chinese(data: bytes, *, strict: bool) -> bool:
+    """Whether the bytes read as Chinese. Under a Latin-1 label (`strict`) accented Latin text must not be taken."""
+    try:
+        text = data.decode("gb18030")
+    except UnicodeDecodeError:
+        return False
+    if not _mostly_han(text):
+        return False
+    if not strict:
+        return True
+    pairs = len(_GB2312_PAIR.findall(data))
+    if _GB2312.match(data):
+        return pairs > 0
+    return pairs * 2 >= sum(1 for c in text if ord(c) > 0x7F)

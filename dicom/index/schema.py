@@ -1,0 +1,140 @@
+"""Tables of the index and their numbered migrations. A migration is never edited once released; add the next one."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+MIGRATIONS: tuple[str, ...] = (
+    # 1: the first shape
+    """
+CREATE TABLE fact(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE pack(
+  id INTEGER PRIMARY KEY,
+  mark INTEGER NOT NULL,              -- everything before it is in this index
+  sealed INTEGER NOT NULL DEFAULT 0   -- nothing behind the mark counts, nothing is appended
+);
+CREATE TABLE blob(
+  id INTEGER PRIMARY KEY,
+  digest BLOB NOT NULL UNIQUE,        -- SHA-256 of the dataset
+  pack INTEGER NOT NULL, offset INTEGER NOT NULL, prefix_length INTEGER NOT NULL, body_length INTEGER NOT NULL,
+  generation INTEGER NOT NULL,
+  transfer_syntax TEXT NOT NULL,
+  pixel_kind TEXT NOT NULL, pixel_offset INTEGER NOT NULL, pixel_length INTEGER NOT NULL,
+  pixel_frames INTEGER NOT NULL, frame_length INTEGER NOT NULL, pixel_keyword TEXT NOT NULL,
+  ranges BLOB,                        -- encapsulated: zlib of packed frame table
+  metadata_pack INTEGER, metadata_offset INTEGER, metadata_length INTEGER,
+  metadata_state INTEGER NOT NULL DEFAULT 0   -- 0 wanted, 1 there, 2 could not be made
+);
+CREATE INDEX blob_metadata_wanted ON blob(id) WHERE metadata_state = 0;
+CREATE TABLE study(
+  id INTEGER PRIMARY KEY,
+  organisation TEXT NOT NULL, study_uid TEXT NOT NULL,
+  patient_id TEXT NOT NULL, issuer_of_patient_id TEXT NOT NULL,
+  patient_name TEXT NOT NULL, name_search TEXT NOT NULL, referring_physician TEXT NOT NULL, referring_search TEXT NOT NULL,
+  birth_date TEXT NOT NULL, sex TEXT NOT NULL,
+  accession TEXT NOT NULL, issuer_of_accession TEXT NOT NULL,
+  study_date TEXT NOT NULL, study_time TEXT NOT NULL, study_id TEXT NOT NULL, description TEXT NOT NULL,
+  institution TEXT NOT NULL,
+  modalities TEXT NOT NULL,           -- \\CT\\MR\\ in order
+  series_count INTEGER NOT NULL, instance_count INTEGER NOT NULL,
+  repaired TEXT NOT NULL, mixed_patients INTEGER NOT NULL DEFAULT 0, source TEXT NOT NULL,
+  stored_at TEXT NOT NULL, changed_at TEXT NOT NULL,
+  UNIQUE(organisation, study_uid)
+);
+CREATE INDEX study_by_date ON study(organisation, study_date DESC, study_time DESC, study_uid);
+CREATE INDEX study_by_uid ON study(study_uid);
+CREATE INDEX study_by_accession ON study(accession);
+CREATE INDEX study_by_patient ON study(patient_id);
+CREATE TABLE series(
+  id INTEGER PRIMARY KEY,
+  study INTEGER NOT NULL REFERENCES study(id),
+  organisation TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
+  modality TEXT NOT NULL, number INTEGER, description TEXT NOT NULL, body_part TEXT NOT NULL, laterality TEXT NOT NULL,
+  series_date TEXT NOT NULL, series_time TEXT NOT NULL, manufacturer_model TEXT NOT NULL,
+  instance_count INTEGER NOT NULL,
+  UNIQUE(organisation, study_uid, series_uid)
+);
+CREATE INDEX series_by_uid ON series(study_uid, series_uid);
+CREATE TABLE instance(
+  id INTEGER PRIMARY KEY,
+  series INTEGER NOT NULL REFERENCES series(id),
+  blob INTEGER NOT NULL REFERENCES blob(id),
+  organisation TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, sop_uid TEXT NOT NULL,
+  sop_class TEXT NOT NULL, number INTEGER, modality TEXT NOT NULL,
+  rows INTEGER, columns INTEGER, bits_allocated INTEGER, samples INTEGER, photometric TEXT NOT NULL, frames INTEGER,
+  has_waveform INTEGER NOT NULL, document_type TEXT NOT NULL,
+  source TEXT NOT NULL, stored_at TEXT NOT NULL, generation INTEGER NOT NULL,
+  UNIQUE(organisation, sop_uid)
+);
+CREATE INDEX instance_by_study ON instance(study_uid, series_uid, sop_uid);
+CREATE TABLE custody(
+  digest BLOB NOT NULL, organisation TEXT NOT NULL, source TEXT NOT NULL, received_at TEXT NOT NULL,
+  generation INTEGER NOT NULL, PRIMARY KEY(digest, organisation)
+) WITHOUT ROWID;
+CREATE TABLE quarantine(
+  id INTEGER PRIMARY KEY,
+  organisation TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, sop_uid TEXT NOT NULL,
+  digest BLOB NOT NULL, source TEXT NOT NULL, received_at TEXT NOT NULL, state TEXT NOT NULL,
+  pack INTEGER NOT NULL, offset INTEGER NOT NULL, prefix_length INTEGER NOT NULL, body_length INTEGER NOT NULL,
+  generation INTEGER NOT NULL,
+  UNIQUE(organisation, sop_uid, digest)
+);
+CREATE TABLE change(
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  at TEXT NOT NULL, kind TEXT NOT NULL, organisation TEXT NOT NULL,
+  study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, sop_uid TEXT NOT NULL
+);
+""",
+)
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """The only connection that writes and checkpoints (SQLite before 3.51.3 may corrupt a WAL with two)."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    uri = path.resolve().as_uri() + "?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def migrate(connection: sqlite3.Connection) -> int:
+    """Bring the tables to the newest shape, each step in its own transaction. Returns the version."""
+    connection.execute("CREATE TABLE IF NOT EXISTS schema_version(version INTEGER PRIMARY KEY, at TEXT NOT NULL)")
+    (current,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+    if current > len(MIGRATIONS):
+        raise RuntimeError("the archive index was written by a newer version of this program")
+    for number, script in enumerate(MIGRATIONS[current:], start=current + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute("INSERT INTO schema_version VALUES (?, strftime('%Y-%m-%dT%H:%M:%fZ'))", (number,))
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+    return len(MIGRATIONS)
+
+
+def _statements(script: str) -> list[str]:
+    out, current = [], ""
+    for line in script.splitlines():
+        current += line + "\n"
+        if sqlite3.complete_statement(current):
+            out.append(current)
+            current = ""
+    return out

@@ -1,0 +1,81 @@
+"""Reading packs: descriptors of our own, shared by all readers, never moved (pread only)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from dicom.errors import IntegrityError
+from dicom.packs.append import pack_path
+
+_KEEP_OPEN = 64
+
+
+class PackFile:
+    """One pack opened for reading. `fd` stays valid while a reference is held."""
+
+    __slots__ = ("fd", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes; IntegrityError if the pack is shorter."""
+        data = os.pread(self.fd, size, offset)
+        if len(data) < size:
+            parts = [data]
+            got = len(data)
+            while got < size:
+                data = os.pread(self.fd, size - got, offset + got)
+                if not data:
+                    raise IntegrityError(code="pack_short")
+                parts.append(data)
+                got += len(data)
+            return b"".join(parts)
+        return data
+
+    def __del__(self) -> None:
+        fd, self.fd = getattr(self, "fd", -1), -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class PackReader:
+    """Opened packs, the least used forgotten first."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._open: OrderedDict[int, PackFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def file(self, pack: int) -> PackFile:
+        """The pack's file. Raises IntegrityError (`pack_missing`)."""
+        with self._lock:
+            found = self._open.get(pack)
+            if found is not None:
+                self._open.move_to_end(pack)
+                return found
+            try:
+                found = PackFile(pack_path(self._root, pack))
+            except OSError as error:
+                raise IntegrityError(code="pack_missing") from error
+            self._open[pack] = found
+            while len(self._open) > _KEEP_OPEN:
+                self._open.popitem(last=False)
+            return found
+
+    def read(self, pack: int, offset: int, size: int) -> bytes:
+        """Bytes of a pack."""
+        return self.file(pack).read(offset, size)
+
+    def close(self) -> None:
+        with self._lock:
+            self._open.clear()
+
+
+def list_packs(root: Path) -> dict[int, Path]:
+    """Every pack file on disk by its number."""
+    return {int(path.stem): path for path in sorted((root / "packs").glob("*/*.pack")) if path.stem.isdigit()}
