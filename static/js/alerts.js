@@ -1,0 +1,148 @@
+// Running session, counts on the tabs, the bell, and the ring for a STAT offer.
+import { api } from './api.js';
+import { t } from './i18n.js';
+import { onState, subscribe } from './live.js';
+import { tick } from './times.js';
+import { el, icon } from './ui.js';
+
+const SOUND = 'huizhen:sound';
+let heard = null;      // Web Audio; made on a gesture, else browsers keep it silent
+let ringing = 0;
+let before = null;     // ids of offers already known: only a new one rings
+let asked = null;
+
+function tone(context, at, frequency) {
+  const oscillator = context.createOscillator();
+  const gain = context.createGain();
+  oscillator.frequency.value = frequency;
+  oscillator.connect(gain).connect(context.destination);
+  gain.gain.setValueAtTime(0, at);
+  gain.gain.linearRampToValueAtTime(0.25, at + 0.02);
+  gain.gain.exponentialRampToValueAtTime(0.001, at + 0.45);
+  oscillator.start(at);
+  oscillator.stop(at + 0.5);
+}
+
+function ringOnce() {
+  if (!heard) return;
+  heard.resume?.();
+  const at = heard.currentTime + 0.02;
+  tone(heard, at, 880);
+  tone(heard, at + 0.25, 1175);
+  tone(heard, at + 0.5, 880);
+}
+
+const soundOn = () => localStorage.getItem(SOUND) === 'on';
+
+function wake() {
+  if (soundOn() && !heard) heard = new AudioContext();
+  heard?.resume?.();
+}
+
+function startRing(offer) {
+  stopRing();
+  ringOnce();
+  ringing = setInterval(ringOnce, 3000);
+  setTimeout(stopRing, 60000);
+  if (soundOn() && 'Notification' in window && Notification.permission === 'granted') {
+    // No patient data on a lock screen: service and clinic only.
+    const note = new Notification(t('急会诊'), { body: `${offer.service} · ${offer.from}`, tag: offer.id, requireInteraction: true });
+    note.onclick = () => { window.focus(); location.assign(offer.href); };
+  }
+}
+
+function stopRing() {
+  clearInterval(ringing);
+  ringing = 0;
+}
+
+function card(offer) {
+  const accept = el('button', { class: 'button button-stat', type: 'button' }, icon('check'), t('接诊'));
+  const box = el('section', { class: 'ringing', role: 'alertdialog', 'aria-label': t('急会诊'), 'data-offer': offer.id },
+    el('h2', {}, icon('zap'), t('急会诊'), el('span', { class: 'grow' }),
+      el('span', { class: 'due', 'data-due': offer.expires, 'data-near': '60' }, icon('clock'), el('span', { 'data-due-text': true }, ''))),
+    el('p', {}, `${offer.service} · ${offer.who}`),
+    el('p', { class: 'muted' }, offer.from),
+    el('div', { class: 'actions' },
+      el('button', { class: 'button button-quiet apart', type: 'button', onclick: () => { stopRing(); box.remove(); } }, t('静音')),
+      el('a', { class: 'button', href: offer.href }, t('查看')), accept));
+  accept.addEventListener('click', async () => {
+    stopRing();
+    const { busy } = await import('./ui.js');
+    await busy(accept, async () => {
+      await api('POST', `/api/consultations/${offer.consultation}/accept`, { version: offer.version });
+      location.assign(offer.href);
+    });
+  });
+  return box;
+}
+
+function show(state) {
+  for (const node of document.querySelectorAll('[data-count]')) {
+    const n = state.counts[node.dataset.count] ?? 0;
+    node.textContent = n > 99 ? '99+' : n;
+    node.hidden = !n;
+  }
+  const pill = document.getElementById('running-session');
+  if (pill) {
+    pill.hidden = !state.running || location.pathname === state.running;
+    pill.href = state.running ?? '#';
+  }
+  const count = document.getElementById('alert-count');
+  if (count) {
+    count.hidden = !state.alerts.length;
+    count.textContent = state.alerts.length > 9 ? '9+' : state.alerts.length;
+    document.getElementById('alert-list').replaceChildren(...(state.alerts.length
+      ? state.alerts.map((alert) => el('a', { class: 'menu-item', href: alert.href },
+        icon(alert.icon), el('span', {}, el('b', {}, alert.title), el('br'), el('span', { class: 'muted' }, `${alert.detail} · `, el('time', { datetime: alert.at, 'data-ago': true })))))
+      : [el('p', { class: 'menu-item muted' }, t('没有新的提醒'))]));
+  }
+  const stat = state.offers.filter((offer) => offer.urgency === 'stat');
+  document.querySelectorAll('.ringing').forEach((box) => { if (!stat.some(({ id }) => id === box.dataset.offer)) box.remove(); });
+  if (!stat.length) stopRing();
+  const fresh = before ? state.offers.filter(({ id }) => !before.has(id)) : [];
+  before = new Set(state.offers.map(({ id }) => id));
+  for (const offer of fresh.filter(({ urgency }) => urgency === 'stat')) {
+    startRing(offer);
+    if (location.pathname !== offer.href) document.body.append(card(offer));
+  }
+  if (fresh.some(({ urgency }) => urgency === 'urgent')) ringOnce();
+  document.title = document.title.replace(/^\(\d+\) /, '');
+  if (state.offers.length) document.title = `(${state.offers.length}) ${document.title}`;
+  tick();
+}
+
+/** Fetches the state of the bar; several events close together make one call. */
+function refresh() {
+  asked ??= setTimeout(async () => {
+    asked = null;
+    try {
+      show(await api('GET', '/api/shell', undefined, { signIn: false }));
+    } catch (problem) {
+      if (problem.name !== 'Problem') throw problem; // the next event asks again
+    }
+  }, 150);
+}
+
+export function startAlerts() {
+  const toggle = document.getElementById('sound-toggle');
+  const mark = () => {
+    toggle.setAttribute('aria-pressed', String(soundOn()));
+    toggle.replaceChildren(icon(soundOn() ? 'volume-2' : 'volume-x'), el('span', {}, soundOn() ? t('急会诊时响铃并弹出通知：已开') : t('急会诊时响铃并弹出通知：已关')));
+  };
+  toggle?.addEventListener('click', async () => {
+    localStorage.setItem(SOUND, soundOn() ? 'off' : 'on');
+    wake();
+    if (soundOn()) {
+      ringOnce();
+      if ('Notification' in window && Notification.permission === 'default') await Notification.requestPermission();
+    }
+    mark();
+  });
+  if (toggle) mark();
+  addEventListener('pointerdown', wake);
+  addEventListener('keydown', wake);
+  subscribe('worklist', refresh);
+  onState(({ again }) => { if (again) refresh(); });
+  refresh();
+}
