@@ -58,9 +58,11 @@ def authorize(
         case m.ExamOrder():
             held = relations_to_order(uow, actor, object)
         case Organisation():
-            return _on_organisation(actor, action, object.id)
+            _on_organisation(actor, action, object.id)
+            return None
         case _:
-            return _on_organisation(actor, action, object)
+            _on_organisation(actor, action, object)
+            return None
     relation = granted(uow, actor, action, held)
     if relation is not None:
         return relation
