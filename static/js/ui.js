@@ -15,13 +15,15 @@ export function el(tag, props = {}, ...children) {
   return node;
 }
 
+const sprite = document.querySelector('meta[name="icons"]')?.content ?? '/static/dist/icons.svg';
+
 /** An icon of static/icons.txt, hidden from readers: words stand beside it. */
 export function icon(name, className = 'icon') {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
   svg.setAttribute('class', className);
   svg.setAttribute('aria-hidden', 'true');
-  use.setAttribute('href', `/static/dist/icons.svg#${name}`);
+  use.setAttribute('href', `${sprite}#${name}`);
   svg.append(use);
   return svg;
 }
