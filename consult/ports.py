@@ -274,16 +274,26 @@ class UnitOfWork(Protocol):
     `rules` are the site's clinical settings (consult/rules.py), the same for every unit of an installation.
     """
 
-    rules: Rules
-    people: People
-    patients: Patients
-    consultations: Consultations
-    offers: Offers
-    meetings: Meetings
-    reports: Reports
-    studies: Studies
-    events: Events
-    audit: Audit
+    @property
+    def rules(self) -> Rules: ...
+    @property
+    def people(self) -> People: ...
+    @property
+    def patients(self) -> Patients: ...
+    @property
+    def consultations(self) -> Consultations: ...
+    @property
+    def offers(self) -> Offers: ...
+    @property
+    def meetings(self) -> Meetings: ...
+    @property
+    def reports(self) -> Reports: ...
+    @property
+    def studies(self) -> Studies: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def audit(self) -> Audit: ...
 
     @property
     def now(self) -> datetime: ...
