@@ -1,0 +1,222 @@
+"""The consultation and its parts (ports.Consultations); the lists stand in worklist.py."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import delete, select, update
+
+from consult import model as m
+from consult import patient as p
+from consult import people as o
+from consult import ports
+from consult.errors import Conflict, NotFound, WrongState
+from server.storage import rows, tables
+from server.storage.counters import next_value
+from server.storage.patients import know
+from server.storage.repository import Repository
+from server.storage.tables_more import study_share
+from server.storage.worklist import count_states, read_worklist
+
+_T = tables
+
+
+class Consultations(Repository):
+    def get(self, id: m.ConsultationId) -> m.Consultation:
+        return self._get(rows.consultation, id)
+
+    def by_number(self, number: str) -> m.Consultation | None:
+        return self._find(rows.consultation, _T.consultation.c.number == number)
+
+    def add(self, consultation: m.Consultation) -> None:
+        self._add(rows.consultation, consultation)
+        know(self.link, consultation.patient, consultation.organisation)
+
+    def save(self, consultation: m.Consultation) -> m.Consultation:
+        stored = self._save(rows.consultation, consultation)
+        know(self.link, consultation.patient, consultation.organisation)
+        return stored
+
+    def delete_draft(self, id: m.ConsultationId) -> None:
+        """The only thing that may be deleted, with everything that hangs on it (its events stay)."""
+        if self.get(id).state is not m.State.DRAFT:
+            raise WrongState(state=str(self.get(id).state), trigger="delete")
+        for table in (
+            _T.consent,
+            _T.document,
+            _T.question,
+            _T.request_version,
+            _T.participant,
+            _T.offer,
+            study_share,
+            _T.read_mark,
+        ):
+            self.link.execute(delete(table).where(table.c.consultation == id))
+        self.link.execute(delete(_T.consultation).where(_T.consultation.c.id == id))
+
+    def of_patient(self, patient: p.PatientId) -> Sequence[m.Consultation]:
+        """Newest first."""
+        c = _T.consultation.c
+        return self._list(rows.consultation, c.patient == patient, order=(c.created_at.desc(), c.id))
+
+    def next_number(self, day: date) -> int:
+        """1, 2, 3 … per day, without gaps."""
+        return next_value(self.link, f"consultation:{day.isoformat()}")
+
+    def worklist(self, query: ports.WorklistQuery, *, viewer: o.Actor) -> Sequence[ports.WorklistRow]:
+        return read_worklist(self.link, query, viewer)
+
+    def counts(self, query: ports.WorklistQuery) -> Mapping[m.State, int]:
+        """Per state, over scope and filters; `states`, `limit`, `offset` and `sort` are left aside."""
+        return count_states(self.link, query)
+
+    def due_before(self, moment: datetime, *, limit: int = 100) -> Sequence[m.Consultation]:
+        """Deadline at or before the moment, the oldest deadline first."""
+        c = _T.consultation.c
+        return self._list(
+            rows.consultation,
+            c.due_at.is_not(None),
+            c.due_at <= moment,
+            order=(c.due_at, c.id),
+            limit=limit,
+        )
+
+    def request(self, id: m.ConsultationId) -> m.RequestVersion | None:
+        c = _T.request_version.c
+        found = self._list(rows.request, c.consultation == id, order=(c.n.desc(),), limit=1)
+        return found[0] if found else None
+
+    def requests(self, id: m.ConsultationId) -> Sequence[m.RequestVersion]:
+        """Oldest first."""
+        c = _T.request_version.c
+        return self._list(rows.request, c.consultation == id, order=(c.n,))
+
+    def put_request(self, request: m.RequestVersion) -> None:
+        values = rows.request.values(request)
+        if self.link.insert_new(_T.request_version, values):
+            return
+        if self.get(request.consultation).state is not m.State.DRAFT:
+            raise Conflict(kind="request_version")
+        c = _T.request_version.c
+        self.link.execute(
+            update(_T.request_version)
+            .where(c.consultation == request.consultation, c.n == request.n)
+            .values(values)
+        )
+
+    def questions(self, id: m.ConsultationId) -> Sequence[m.Question]:
+        """By number."""
+        c = _T.question.c
+        return self._list(rows.question, c.consultation == id, order=(c.n,))
+
+    def put_questions(self, id: m.ConsultationId, questions: Sequence[m.Question]) -> None:
+        """Replaces all questions of the consultation."""
+        self.link.execute(delete(_T.question).where(_T.question.c.consultation == id))
+        self.link.insert_many(_T.question, [rows.question.values(q) for q in questions])
+
+    def consents(self, id: m.ConsultationId) -> Sequence[m.Consent]:
+        """Oldest first, withdrawn ones too."""
+        c = _T.consent.c
+        return self._list(rows.consent, c.consultation == id, order=(c.given_at, c.id))
+
+    def add_consent(self, consent: m.Consent) -> None:
+        self._add(rows.consent, consent)
+
+    def withdraw_consent(self, id: str, *, at: datetime, reason: str) -> None:
+        """Keeps the first withdrawal when there is one."""
+        c = _T.consent.c
+        self._close(
+            update(_T.consent)
+            .where(c.id == id, c.withdrawn_at.is_(None))
+            .values(withdrawn_at=at, withdrawn_reason=reason),
+            select(c.id).where(c.id == id),
+        )
+
+    def documents(self, id: m.ConsultationId) -> Sequence[m.Document]:
+        """Oldest first, voided ones too."""
+        c = _T.document.c
+        return self._list(rows.document, c.consultation == id, order=(c.added_at, c.id))
+
+    def document(self, id: m.DocumentId) -> m.Document:
+        return self._get(rows.document, id)
+
+    def add_document(self, document: m.Document) -> None:
+        self._add(rows.document, document)
+
+    def void_document(self, id: m.DocumentId, *, at: datetime, reason: str) -> None:
+        """Keeps the first voiding when there is one."""
+        c = _T.document.c
+        self._close(
+            update(_T.document)
+            .where(c.id == id, c.voided_at.is_(None))
+            .values(voided_at=at, voided_reason=reason),
+            select(c.id).where(c.id == id),
+        )
+
+    def participants(self, id: m.ConsultationId, *, past: bool = False) -> Sequence[m.Participant]:
+        """The earliest first; with `past` also those who have left."""
+        c = _T.participant.c
+        where = [c.consultation == id]
+        if not past:
+            where.append(c.until.is_(None))
+        return self._list(rows.participant, *where, order=(c.since, c.part, c.membership))
+
+    def add_participant(self, participant: m.Participant) -> None:
+        """Conflict when the membership already takes this part now."""
+        self._add(rows.participant, participant)
+
+    def end_participant(
+        self, id: m.ConsultationId, membership: o.MembershipId, part: m.Part, *, at: datetime
+    ) -> None:
+        """NotFound when the membership does not take this part now."""
+        c = _T.participant.c
+        changed = self.link.execute(
+            update(_T.participant)
+            .where(c.consultation == id, c.membership == membership, c.part == part, c.until.is_(None))
+            .values(until=at)
+        ).rowcount
+        if changed == 0:
+            raise NotFound(kind="participant")
+
+    def shares(self, id: m.ConsultationId, *, past: bool = False) -> Sequence[m.StudyShare]:
+        """The earliest first; with `past` also ended ones."""
+        c = study_share.c
+        where = [c.consultation == id]
+        if not past:
+            where.append(c.until.is_(None))
+        return self._list(rows.share, *where, order=(c.since, c.study_uid))
+
+    def add_share(self, share: m.StudyShare) -> None:
+        """Conflict when the study is already part of the material."""
+        self._add(rows.share, share)
+
+    def end_share(self, id: m.ConsultationId, study_uid: str, *, at: datetime) -> None:
+        """NotFound when the study is not part of the material now."""
+        c = study_share.c
+        changed = self.link.execute(
+            update(study_share)
+            .where(c.consultation == id, c.study_uid == study_uid, c.until.is_(None))
+            .values(until=at)
+        ).rowcount
+        if changed == 0:
+            raise NotFound(kind="study_share")
+
+    def sharing(self, study_uid: str) -> Sequence[m.Consultation]:
+        """Newest first."""
+        c, s = _T.consultation.c, study_share.c
+        inside = select(s.consultation).where(s.study_uid == study_uid, s.until.is_(None))
+        return self._list(rows.consultation, c.id.in_(inside), order=(c.created_at.desc(), c.id))
+
+    def mark_read(self, id: m.ConsultationId, membership: o.MembershipId, *, at: datetime) -> None:
+        c = _T.read_mark.c
+        values = {"consultation": id, "membership": membership, "at": at}
+        if not self.link.insert_new(_T.read_mark, values):
+            self.link.execute(
+                update(_T.read_mark)
+                .where(c.consultation == id, c.membership == membership, c.at < at)
+                .values(at=at)
+            )
+
+    def _close(self, statement: Any, exists: Any) -> None:
+        if self.link.execute(statement).rowcount == 0 and self.link.execute(exists).first() is None:
+            raise NotFound

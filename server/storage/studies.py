@@ -1,0 +1,90 @@
+"""Exam orders and study matches (ports.Studies)."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from sqlalchemy import or_, select, update
+
+from consult import model as m
+from consult import patient as p
+from consult import people as o
+from consult.errors import NotFound, WrongState
+from server.storage import rows
+from server.storage.counters import next_value
+from server.storage.patients import know
+from server.storage.repository import Repository
+from server.storage.tables_more import exam_order, study_match
+
+
+class Studies(Repository):
+    def order(self, id: m.OrderId) -> m.ExamOrder:
+        return self._get(rows.order, id)
+
+    def orders(
+        self,
+        *,
+        organisation: o.OrganisationId | None = None,
+        patient: p.PatientId | None = None,
+        consultation: m.ConsultationId | None = None,
+        limit: int = 100,
+    ) -> Sequence[m.ExamOrder]:
+        """Newest first; `organisation` orders or performs. Voided ones are included."""
+        c = exam_order.c
+        where = []
+        if organisation is not None:
+            where.append(or_(c.ordering == organisation, c.performing == organisation))
+        if patient is not None:
+            where.append(c.patient == patient)
+        if consultation is not None:
+            where.append(c.consultation == consultation)
+        return self._list(rows.order, *where, order=(c.at.desc(), c.id), limit=limit)
+
+    def order_by_accession(self, issuer: o.OrganisationId, accession: str) -> m.ExamOrder | None:
+        return self._find(rows.order, exam_order.c.issuer == issuer, exam_order.c.accession == accession)
+
+    def next_accession(self, issuer: o.OrganisationId, day: date) -> int:
+        """1, 2, 3 … per issuer and day, without gaps."""
+        return next_value(self.link, f"accession:{issuer}:{day.isoformat()}")
+
+    def add_order(self, order: m.ExamOrder) -> None:
+        self._add(rows.order, order)
+        know(self.link, order.patient, order.ordering, order.performing)
+
+    def save_order(self, order: m.ExamOrder) -> m.ExamOrder:
+        return self._save(rows.order, order)
+
+    def match(self, study_uid: str, organisation: o.OrganisationId) -> m.StudyMatch | None:
+        c = study_match.c
+        return self._find(
+            rows.match, c.study_uid == study_uid, c.organisation == organisation, c.voided_at.is_(None)
+        )
+
+    def matches(
+        self, *, organisation: o.OrganisationId | None = None, patient: p.PatientId | None = None
+    ) -> Sequence[m.StudyMatch]:
+        """Those in force, newest first."""
+        c = study_match.c
+        where = [c.voided_at.is_(None)]
+        if organisation is not None:
+            where.append(c.organisation == organisation)
+        if patient is not None:
+            where.append(c.patient == patient)
+        return self._list(rows.match, *where, order=(c.at.desc(), c.id))
+
+    def add_match(self, match: m.StudyMatch) -> None:
+        """Conflict when the study already has a match in force at that organisation."""
+        self._add(rows.match, match)
+
+    def void_match(
+        self, id: str, *, by: o.MembershipId | None, at: datetime, reason: str
+    ) -> None:
+        c = study_match.c
+        changed = self.link.execute(
+            update(study_match)
+            .where(c.id == id, c.voided_at.is_(None))
+            .values(voided_at=at, voided_by=by, voided_reason=reason)
+        ).rowcount
+        if changed == 0:
+            if self.link.execute(select(c.id).where(c.id == id)).first() is None:
+                raise NotFound(kind="study_match")
+            raise WrongState(state="voided", trigger="void")

@@ -1,0 +1,99 @@
+"""One unit of work: the repositories on one connection, the moment, new ids, and what to tell after the commit."""
+
+import secrets
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from consult import model as m
+from consult import people as o
+from consult import ports
+from server.storage.accounts import Accounts, Logins
+from server.storage.audit import Audit
+from server.storage.consultations import Consultations
+from server.storage.errors import Broken
+from server.storage.events import Events
+from server.storage.grants import Grants
+from server.storage.meetings import Meetings
+from server.storage.offers import Offers
+from server.storage.outbox import Outbox
+from server.storage.patients import Patients
+from server.storage.people import People
+from server.storage.reports import Reports
+from server.storage.repository import Link
+from server.storage.settings_kv import Settings
+from server.storage.studies import Studies
+from server.storage.uploads import Uploads
+
+
+def new_id() -> str:
+    """A random UUID (version 4) from `secrets`."""
+    return str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
+
+
+class SqlUnitOfWork:
+    """ports.UnitOfWork and, beside it, what only the server keeps: accounts, logins, grants, uploads, outbox, settings.
+
+    `published` and `revoked` are read by server/work.py after the commit, and by nobody before.
+    """
+
+    people: ports.People
+    patients: ports.Patients
+    consultations: ports.Consultations
+    offers: ports.Offers
+    meetings: ports.Meetings
+    reports: ports.Reports
+    studies: ports.Studies
+    events: ports.Events
+    audit: ports.Audit
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._now = now
+        self.link = Link(connection)
+        self.people = People(self.link)
+        self.patients = Patients(self.link)
+        self.consultations = Consultations(self.link)
+        self.offers = Offers(self.link)
+        self.meetings = Meetings(self.link)
+        self.reports = Reports(self.link)
+        self.studies = Studies(self.link)
+        self.events = Events(self.link)
+        self.audit = Audit(self.link)
+        self.accounts = Accounts(self.link)
+        self.logins = Logins(self.link)
+        self.grants = Grants(self.link)
+        self.uploads = Uploads(self.link)
+        self.outbox = Outbox(self.link)
+        self.settings = Settings(self.link)
+        self.published: list[tuple[str, Mapping[str, Any]]] = []
+        self.revoked: list[tuple[frozenset[o.MembershipId], m.ConsultationId]] = []
+
+    @property
+    def now(self) -> datetime:
+        return self._now
+
+    def new_id(self) -> str:
+        return new_id()
+
+    def publish(self, topic: str, payload: Mapping[str, Any]) -> None:
+        self.published.append((topic, dict(payload)))
+
+    def revoke(self, *, memberships: Iterable[o.MembershipId], consultation: m.ConsultationId) -> None:
+        """The grants die in this very commit; rooms and open sockets right after it."""
+        ended = frozenset(memberships)
+        if ended:
+            self.grants.revoke(now=self._now, memberships=ended, consultation=consultation)
+            self.revoked.append((ended, consultation))
+
+    def check(self) -> None:
+        """Broken when a statement failed in this unit: PostgreSQL would answer COMMIT with a silent rollback."""
+        if self.link.broken:
+            raise Broken
+
+
+def verify_audit(uow: SqlUnitOfWork) -> int | None:
+    """Number of the first audit row that is missing or changed; None when the chain is whole."""
+    return Audit(uow.link).verify()
