@@ -23,6 +23,7 @@ export default defineConfig({
     rolldownOptions: {
       input: 'static/viewer/main.js',
       preserveEntrySignatures: 'strict',
+      checks: { bundlerTimings: false },
       output: {
         format: 'es',
         entryFileNames: 'viewer.js',
