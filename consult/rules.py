@@ -43,5 +43,5 @@ class Rules:
     utc_offset: timedelta = timedelta(hours=8)     # the wall clock in which days, numbers and windows are meant
     expert_access_days: int = 30                   # after the consultation closed (DOMAIN §6)
     two_signatures: frozenset[Service] = frozenset()   # services whose report a reviewer signs too
-    offer_named_first: timedelta = timedelta(minutes=30)   # how long a routine direct request waits for its expert
+    named_offer_days: int = 1                      # working days a routine direct request waits for its expert
     report_channels: tuple[str, ...] = ("inbox", "archive", "webhook")
