@@ -1,0 +1,407 @@
+"""The steps of a consultation as JSON endpoints: parse, call the service of consult/, answer number, state, version."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+
+from consult import consent as consents
+from consult import material, requesting, scheduling, triage
+from consult import model as m
+from consult.hisparse import parse_his_text
+from consult.patient import PatientId, Sex
+from consult.people import Actor, MembershipId, OrganisationId
+from consult.ports import UnitOfWork
+from server.api.common import actor, body, json_response, no_content, work
+from server.auth.audit import audit
+from server.romanise import romanise
+
+Id = Annotated[str, msgspec.Meta(max_length=64)]
+Line = Annotated[str, msgspec.Meta(max_length=200)]
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+Note = Annotated[str, msgspec.Meta(max_length=1000)]
+Text = Annotated[str, msgspec.Meta(max_length=20_000)]
+QuestionText = Annotated[str, msgspec.Meta(max_length=2000)]
+Questions = Annotated[list[QuestionText], msgspec.Meta(max_length=20)]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True):
+    """A body without fields: `{}`."""
+
+
+class TargetBody(Body):
+    addressing: m.Addressing = m.Addressing.POOL
+    organisation: Id | None = None
+    specialty: Line = ""
+    membership: Id | None = None
+
+    def value(self) -> requesting.Target:
+        return requesting.Target(
+            addressing=self.addressing,
+            organisation=OrganisationId(self.organisation) if self.organisation else None,
+            specialty=self.specialty,
+            membership=MembershipId(self.membership) if self.membership else None,
+        )
+
+
+class Draft(Body):
+    patient: Id
+    service: m.Service = m.Service.CLINICAL
+    mode: m.Mode = m.Mode.STORED
+    urgency: m.Urgency = m.Urgency.ROUTINE
+    target: TargetBody | None = None
+
+
+class Save(Body):
+    version: int
+    content: dict[str, Any]
+    questions: Questions
+    service: m.Service | None = None
+    mode: m.Mode | None = None
+    participation: m.Participation | None = None
+    urgency: m.Urgency | None = None
+    target: TargetBody | None = None
+
+
+class ConsentBody(Body):
+    text_version: Line
+    signer: Line
+    mode: m.ConsentMode
+    relation: Line = "self"
+    scopes: Annotated[list[Line], msgspec.Meta(max_length=8)] = ["consultation", "record_reading", "image_sharing"]
+    witnesses: Annotated[list[Line], msgspec.Meta(max_length=4)] = []
+    document: Id | None = None
+
+    def value(self) -> consents.GivenConsent:
+        return consents.GivenConsent(
+            text_version=self.text_version,
+            signer=self.signer.strip(),
+            relation=self.relation,
+            mode=self.mode,
+            scopes=tuple(self.scopes),
+            witnesses=tuple(w.strip() for w in self.witnesses if w.strip()),
+            document=m.DocumentId(self.document) if self.document else None,
+        )
+
+
+class Stat(Body):
+    consent: ConsentBody
+    patient: Id | None = None
+    service: m.Service = m.Service.CLINICAL
+    mode: m.Mode = m.Mode.LIVE
+    target: TargetBody | None = None
+    question: QuestionText = ""
+    unknown_sex: Sex = Sex.UNKNOWN
+
+
+class CompleteStat(Body):
+    version: int
+    content: dict[str, Any]
+    questions: Questions
+    patient: Id | None = None
+
+
+class Because(Body):
+    reason: Reason
+
+
+class MaybeBecause(Body):
+    reason: Note = ""
+
+
+class WithNote(Body):
+    note: Note = ""
+
+
+class Versioned(Body):
+    version: int | None = None
+
+
+class Missing(Body):
+    item: Line
+    due: datetime | None = None
+
+
+class Items(Body):
+    items: Annotated[list[Missing], msgspec.Meta(min_length=1, max_length=20)]
+    note: Note = ""
+    version: int | None = None
+
+
+class Asked(Body):
+    items: Annotated[list[Missing], msgspec.Meta(min_length=1, max_length=20)]
+
+
+class OfferBody(Body):
+    organisation: Id | None = None
+    membership: Id | None = None
+    specialty: Line = ""
+    urgency: m.Urgency | None = None
+    version: int | None = None
+
+
+class Reassign(Body):
+    reason: Reason
+    organisation: Id | None = None
+    membership: Id | None = None
+    specialty: Line = ""
+
+
+class Cancel(Body):
+    reason: Reason
+    fault: Line
+
+
+class Convert(Body):
+    reason: Reason
+    participation: m.Participation | None = None
+    urgency: m.Urgency | None = None
+    service: m.Service | None = None
+
+
+class WindowBody(Body):
+    start: datetime
+    end: datetime
+
+
+class Windows(Body):
+    windows: Annotated[list[WindowBody], msgspec.Meta(min_length=1, max_length=10)]
+
+
+class At(Body):
+    at: datetime
+
+
+class Move(Body):
+    at: datetime
+    reason: Reason
+
+
+class Study(Body):
+    study_uid: Id
+
+
+class Pasted(Body):
+    text: Text
+
+
+def consultation_view(consultation: m.Consultation) -> dict[str, Any]:
+    """What every step answers: enough to know where it stands; the page fetches the rest."""
+    return {
+        "id": consultation.id,
+        "number": consultation.number,
+        "patient": consultation.patient,
+        "state": consultation.state,
+        "urgency": consultation.urgency,
+        "version": consultation.version,
+        "due_at": consultation.due_at,
+        "scheduled_at": consultation.scheduled_at,
+    }
+
+
+def consultation_id(request: web.Request) -> m.ConsultationId:
+    return m.ConsultationId(request.match_info["id"])
+
+
+def _audited(
+    uow: UnitOfWork, service: Callable[..., Any], who: Actor, action: str, kwargs: Mapping[str, Any]
+) -> tuple[Any, m.Consultation]:
+    """The service and its audit row in one commit; the consultation as it stands after it."""
+    result = service(uow, actor=who, **kwargs)
+    after = result if isinstance(result, m.Consultation) else uow.consultations.get(kwargs["consultation"])
+    audit(uow, who, action, f"consultation:{after.id}")
+    return result, after
+
+
+def step(
+    service: Callable[..., Any], shape: type[Body], action: str, read: Callable[[Any], dict[str, Any]] | None = None
+) -> Handler:
+    """A handler for `service(uow, actor, consultation, **fields of shape)`; `read` turns the body into other names."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        given = await body(request, shape)
+        kwargs = msgspec.structs.asdict(given) if read is None else read(given)
+        kwargs["consultation"] = consultation_id(request)
+        _, after = await work(request).run(_audited, service, actor(request), action, kwargs)
+        return json_response(consultation_view(after))
+
+    handler.__name__ = action.partition(".")[2]
+    handler.__doc__ = f"`POST …/{{id}}/…` with the fields of {shape.__name__}: {service.__module__}.{service.__name__}."
+    return handler
+
+
+def _items(given: Any) -> list[dict[str, Any]]:
+    return [{"item": i.item, "due": i.due.isoformat() if i.due else None} for i in given.items]
+
+
+def _place(given: Any) -> dict[str, Any]:
+    return {
+        "organisation": OrganisationId(given.organisation) if given.organisation else None,
+        "membership": MembershipId(given.membership) if given.membership else None,
+        "specialty": given.specialty,
+    }
+
+
+async def start(request: web.Request) -> web.StreamResponse:
+    """`POST /api/consultations` {patient, …}: a draft, 201."""
+    given = await body(request, Draft)
+    kwargs = {
+        "patient": PatientId(given.patient),
+        "service": given.service,
+        "mode": given.mode,
+        "urgency": given.urgency,
+        "target": given.target.value() if given.target else None,
+    }
+    _, after = await work(request).run(
+        _audited, requesting.start_draft, actor(request), "consultation.start", kwargs
+    )
+    return json_response(consultation_view(after), status=201)
+
+
+async def start_stat(request: web.Request) -> web.StreamResponse:
+    """`POST /api/consultations/stat`: an emergency that rings at once, 201."""
+    given = await body(request, Stat)
+    kwargs = {
+        "patient": PatientId(given.patient) if given.patient else None,
+        "consent": given.consent.value(),
+        "service": given.service,
+        "mode": given.mode,
+        "target": given.target.value() if given.target else None,
+        "question": given.question,
+        "unknown_sex": given.unknown_sex,
+        "romanise": romanise,
+    }
+    _, after = await work(request).run(_audited, requesting.start_stat, actor(request), "consultation.stat", kwargs)
+    return json_response(consultation_view(after), status=201)
+
+
+async def save(request: web.Request) -> web.StreamResponse:
+    """`PUT /api/consultations/{id}/request`: the whole form with the version it was read at."""
+    given = await body(request, Save)
+    kwargs = msgspec.structs.asdict(given)
+    kwargs["target"] = given.target.value() if given.target else None
+    kwargs["consultation"] = consultation_id(request)
+    _, after = await work(request).run(
+        _audited, requesting.save_request, actor(request), "consultation.save", kwargs
+    )
+    return json_response(consultation_view(after))
+
+
+def _delete(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> None:
+    requesting.delete_draft(uow, actor=actor, consultation=consultation)
+    audit(uow, actor, "consultation.delete_draft", f"consultation:{consultation}")
+
+
+async def delete(request: web.Request) -> web.StreamResponse:
+    """`DELETE /api/consultations/{id}`: a draft, the only thing that may be deleted."""
+    await work(request).run(_delete, actor=actor(request), consultation=consultation_id(request))
+    return no_content()
+
+
+async def give_consent(request: web.Request) -> web.StreamResponse:
+    """`POST …/consents`: 201 with the consent's id."""
+    given = await body(request, ConsentBody)
+    kwargs = {"consultation": consultation_id(request), "given": given.value()}
+    consent, after = await work(request).run(
+        _audited, consents.record_consent, actor(request), "consent.record", kwargs
+    )
+    return json_response({"id": consent.id, "consultation": consultation_view(after)}, status=201)
+
+
+async def withdraw_consent(request: web.Request) -> web.StreamResponse:
+    """`POST …/consents/{consent}/withdraw` {reason}."""
+    given = await body(request, Because)
+    kwargs = {
+        "consultation": consultation_id(request),
+        "consent": request.match_info["consent"],
+        "reason": given.reason,
+    }
+    _, after = await work(request).run(
+        _audited, consents.withdraw_consent, actor(request), "consent.withdraw", kwargs
+    )
+    return json_response(consultation_view(after))
+
+
+async def end_share(request: web.Request) -> web.StreamResponse:
+    """`POST …/studies/{uid}/end` {reason}: the study is no longer part of the material."""
+    given = await body(request, Because)
+    kwargs = {
+        "consultation": consultation_id(request),
+        "study_uid": request.match_info["uid"],
+        "reason": given.reason,
+    }
+    _, after = await work(request).run(_audited, material.end_share, actor(request), "study.end_share", kwargs)
+    return json_response(consultation_view(after))
+
+
+async def parse_his(request: web.Request) -> web.StreamResponse:
+    """`POST /api/his-text` {text}: pasted text of the hospital's system, sorted into the form's fields."""
+    given = await body(request, Pasted)
+    return json_response({"fields": parse_his_text(given.text)})
+
+
+complete_stat = step(
+    requesting.complete_stat, CompleteStat, "consultation.complete",
+    lambda g: msgspec.structs.asdict(g) | {"patient": PatientId(g.patient) if g.patient else None},
+)  # fmt: skip
+submit = step(requesting.submit_request, Versioned, "consultation.submit")
+
+
+class Resubmit(Body):
+    version: int | None = None
+    note: Note = ""
+
+
+resubmit = step(requesting.resubmit_request, Resubmit, "consultation.resubmit")
+withdraw = step(requesting.withdraw_request, MaybeBecause, "consultation.withdraw")
+take_over = step(requesting.take_over_consultation, Because, "consultation.take_over")
+receive = step(triage.receive_request, Body, "consultation.receive")
+send_back = step(
+    triage.return_request, Items, "consultation.return",
+    lambda g: {"items": _items(g), "note": g.note, "version": g.version},
+)  # fmt: skip
+reject = step(triage.reject_request, Because, "consultation.reject")
+offer = step(
+    triage.offer_consultation, OfferBody, "consultation.offer",
+    lambda g: _place(g) | {"urgency": g.urgency, "version": g.version},
+)  # fmt: skip
+accept = step(triage.accept_offer, Body, "consultation.accept")
+decline = step(triage.decline_offer, Because, "consultation.decline")
+release = step(triage.release_consultation, Because, "consultation.release")
+reassign = step(
+    triage.reassign_consultation, Reassign, "consultation.reassign", lambda g: _place(g) | {"reason": g.reason}
+)
+escalate = step(triage.escalate_expired, MaybeBecause, "consultation.escalate")
+cancel = step(triage.cancel_consultation, Cancel, "consultation.cancel")
+convert = step(triage.convert_consultation, Convert, "consultation.convert")
+enter_in_error = step(triage.mark_entered_in_error, Because, "consultation.enter_in_error")
+propose_windows = step(
+    scheduling.propose_windows, Windows, "consultation.windows",
+    lambda g: {"windows": [scheduling.Window(start=w.start, end=w.end) for w in g.windows]},
+)  # fmt: skip
+schedule = step(scheduling.schedule_session, At, "consultation.schedule")
+reschedule = step(scheduling.reschedule_session, Move, "consultation.reschedule")
+check_in = step(scheduling.check_in, Body, "consultation.check_in")
+no_show = step(scheduling.mark_no_show, MaybeBecause, "consultation.no_show")
+start_review = step(scheduling.start_review, Body, "consultation.start_review")
+request_material = step(
+    material.request_material, Asked, "consultation.request_material", lambda g: {"items": _items(g)}
+)
+provide_material = step(material.provide_material, WithNote, "consultation.provide_material")
+continue_without = step(material.continue_without, Because, "consultation.continue_without")
+share_study = step(material.share_study, Study, "study.share")
+
+STEPS: Mapping[str, Handler] = {
+    "submit": submit, "resubmit": resubmit, "complete": complete_stat, "withdraw": withdraw, "take-over": take_over,
+    "receive": receive, "return": send_back, "reject": reject, "offer": offer, "accept": accept, "decline": decline,
+    "release": release, "reassign": reassign, "escalate": escalate, "cancel": cancel, "convert": convert,
+    "enter-in-error": enter_in_error, "windows": propose_windows, "schedule": schedule, "reschedule": reschedule,
+    "check-in": check_in, "no-show": no_show, "start-review": start_review, "request-material": request_material,
+    "provide-material": provide_material, "continue-without": continue_without, "studies": share_study,
+}  # fmt: skip
+"""`POST /api/consultations/{id}/<name>`"""
