@@ -14,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from consult import model as m
 from consult import people as o
+from consult.rules import Rules
 from server.storage.engine import Database
 from server.storage.errors import DatabaseBusy, Retry, StorageUnavailable, translate
 from server.storage.faults import fault
@@ -63,7 +64,7 @@ class Subscription:
         while (note := await self.get()) is not None:
             yield note
 
-    def __enter__(self) -> "Subscription":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,7 +143,7 @@ class Hub:
 
 
 class Work:
-    """One per process. `clock` gives the moment of each unit (UTC)."""
+    """One per process. `clock` gives the moment of each unit (UTC), `rules` the site's clinical settings."""
 
     def __init__(
         self,
@@ -150,11 +151,13 @@ class Work:
         hub: Hub | None = None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        rules: Rules | None = None,
         readers: int = 4,
     ) -> None:
         self.database = database
         self.hub = Hub() if hub is None else hub
         self.clock = clock
+        self.rules = Rules() if rules is None else rules
         writers = _POSTGRES_WRITERS if database.postgres else 1
         self._writer = ThreadPoolExecutor(writers, thread_name_prefix="unit-write")
         self._reader = ThreadPoolExecutor(readers, thread_name_prefix="unit-read")
@@ -168,25 +171,25 @@ class Work:
 
         Raises what `fn` raises (nothing is written then) and StorageUnavailable with its kinds.
         """
-        return await asyncio.wrap_future(self._submit(self._write, fn, args, kwargs))
+        return await asyncio.wrap_future(self._submit(self._writer, self._write, fn, args, kwargs))
 
     async def read(
         self, fn: Callable[Concatenate[SqlUnitOfWork, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """`fn(uow, *args, **kwargs)` on a read-only snapshot; a write inside raises."""
-        return await asyncio.wrap_future(self._submit(self._read, fn, args, kwargs))
+        return await asyncio.wrap_future(self._submit(self._reader, self._read, fn, args, kwargs))
 
     def run_sync(
         self, fn: Callable[Concatenate[SqlUnitOfWork, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """`run` for command line and background threads; never call it on the event loop."""
-        return self._submit(self._write, fn, args, kwargs).result()
+        return self._submit(self._writer, self._write, fn, args, kwargs).result()
 
     def read_sync(
         self, fn: Callable[Concatenate[SqlUnitOfWork, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """`read` for command line and background threads; never call it on the event loop."""
-        return self._submit(self._read, fn, args, kwargs).result()
+        return self._submit(self._reader, self._read, fn, args, kwargs).result()
 
     def close(self) -> None:
         """Finish what is queued, then close the database. Not on the event loop while units are running."""
@@ -194,11 +197,12 @@ class Work:
         self._writer.shutdown(wait=True)
         self.database.close()
 
-    def _submit(self, how: Callable[..., T], fn: Callable[..., T], args: Any, kwargs: Any) -> "Future[T]":
+    def _submit(
+        self, pool: ThreadPoolExecutor, how: Callable[..., Any], fn: Callable[..., T], args: Any, kwargs: Any
+    ) -> "Future[T]":
         if getattr(self._inside, "unit", False):
             msg = "a unit of work inside a unit of work would wait for itself"
             raise RuntimeError(msg)
-        pool = self._reader if how == self._read else self._writer
         try:
             return pool.submit(how, fn, args, kwargs)
         except RuntimeError as error:  # the pool is shut down
@@ -218,7 +222,7 @@ class Work:
         try:
             with self.database.write(alone=alone) as connection:
                 fault("unit_begun")
-                unit = SqlUnitOfWork(connection, self.clock())
+                unit = SqlUnitOfWork(connection, self.clock(), self.rules)
                 result = fn(unit, *args, **kwargs)
                 unit.check()
                 fault("before_commit")
@@ -257,7 +261,7 @@ class Work:
         self._inside.unit = True
         try:
             with self.database.read() as connection:
-                return fn(SqlUnitOfWork(connection, self.clock()), *args, **kwargs)
+                return fn(SqlUnitOfWork(connection, self.clock(), self.rules), *args, **kwargs)
         except Exception as error:
             found = translate(error)
             if isinstance(found, Retry):

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import select
 
@@ -38,7 +39,7 @@ def chain_hash(previous: str, row: m.AuditRow) -> str:
 
 class Audit(Repository):
     def append(self, row: m.AuditRow) -> m.AuditRow:
-        last = self.link.execute(select(audit.c.n, audit.c.hash).order_by(audit.c.n.desc()).limit(1)).first()
+        last: Any = self.link.execute(select(audit.c.n, audit.c.hash).order_by(audit.c.n.desc()).limit(1)).first()
         n, previous = (0, "") if last is None else (int(last[0]), str(last[1]))
         numbered = replace(row, n=n + 1, hash="")
         stored = replace(numbered, hash=chain_hash(previous, numbered))

@@ -1,4 +1,4 @@
-"""Re-encoded documents as files named by the SHA-256 of their bytes: `blobs/ab/<digest>`. Names come from nowhere else."""
+"""Re-encoded documents as files named by the SHA-256 of their bytes (`blobs/ab/<digest>`), never by anything else."""
 
 import hashlib
 import os

@@ -67,7 +67,7 @@ class Consultations(Repository):
         return read_worklist(self.link, query, viewer)
 
     def counts(self, query: ports.WorklistQuery) -> Mapping[m.State, int]:
-        """Per state, over scope and filters; `states`, `limit`, `offset` and `sort` are left aside."""
+        """Per state, over scope and filters (`limit`, `offset`, `sort` aside); states without any are absent."""
         return count_states(self.link, query)
 
     def due_before(self, moment: datetime, *, limit: int = 100) -> Sequence[m.Consultation]:
@@ -168,15 +168,13 @@ class Consultations(Repository):
     def end_participant(
         self, id: m.ConsultationId, membership: o.MembershipId, part: m.Part, *, at: datetime
     ) -> None:
-        """NotFound when the membership does not take this part now."""
+        """Nothing happens when the membership does not take this part now."""
         c = _T.participant.c
-        changed = self.link.execute(
+        self.link.execute(
             update(_T.participant)
             .where(c.consultation == id, c.membership == membership, c.part == part, c.until.is_(None))
             .values(until=at)
-        ).rowcount
-        if changed == 0:
-            raise NotFound(kind="participant")
+        )
 
     def shares(self, id: m.ConsultationId, *, past: bool = False) -> Sequence[m.StudyShare]:
         """The earliest first; with `past` also ended ones."""
@@ -191,15 +189,13 @@ class Consultations(Repository):
         self._add(rows.share, share)
 
     def end_share(self, id: m.ConsultationId, study_uid: str, *, at: datetime) -> None:
-        """NotFound when the study is not part of the material now."""
+        """Nothing happens when the study is not part of the material now."""
         c = study_share.c
-        changed = self.link.execute(
+        self.link.execute(
             update(study_share)
             .where(c.consultation == id, c.study_uid == study_uid, c.until.is_(None))
             .values(until=at)
-        ).rowcount
-        if changed == 0:
-            raise NotFound(kind="study_share")
+        )
 
     def sharing(self, study_uid: str) -> Sequence[m.Consultation]:
         """Newest first."""

@@ -16,7 +16,10 @@ from server.storage.faults import fault
 
 BUSY_SECONDS = 5.0
 _LOCK_KEY = 0x6875697A  # "huiz": PostgreSQL's advisory lock of all units of work
-_PG_OPTIONS = "-c timezone=UTC -c lock_timeout=10000 -c statement_timeout=60000 -c idle_in_transaction_session_timeout=60000"
+_PG_OPTIONS = (
+    "-c timezone=UTC -c lock_timeout=10000 -c statement_timeout=60000"
+    " -c idle_in_transaction_session_timeout=60000"
+)
 
 
 class Database:
@@ -60,7 +63,7 @@ class Database:
 
     @staticmethod
     def _advisory(connection: Connection, function: str, *, key: bool = True) -> None:
-        connection.execute(text(f"SELECT {function}({_LOCK_KEY if key else ''})"))  # noqa: S608 our own names
+        connection.execute(text(f"SELECT {function}({_LOCK_KEY if key else ''})"))
         connection.commit()
 
     @contextmanager

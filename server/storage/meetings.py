@@ -28,9 +28,7 @@ class Meetings(Repository):
 
     def running_for(self, membership: o.MembershipId) -> Sequence[m.Session]:
         """Running sessions in which the membership has a seat, oldest first."""
-        mine = select(seat.c.session).where(
-            seat.c.membership == membership, seat.c.state != m.SeatState.REMOVED
-        )
+        mine = select(seat.c.session).where(seat.c.membership == membership)
         c = session.c
         return self._list(
             rows.session, c.ended_at.is_(None), c.id.in_(mine), order=(c.opened_at, c.id)

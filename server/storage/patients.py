@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 
 from consult import patient as p
 from consult import people as o
+from consult.errors import NotFound
 from server.storage import rows
 from server.storage.repository import Link, Repository, escape
 from server.storage.tables import patient, patient_identifier, patient_organisation
@@ -35,6 +36,19 @@ class Patients(Repository):
 
     def add_identifier(self, identifier: p.PatientIdentifier) -> None:
         self._add(rows.identifier, identifier)
+
+    def remove_identifier(self, identifier: p.PatientIdentifier) -> None:
+        c = patient_identifier.c
+        gone = self.link.execute(
+            delete(patient_identifier).where(
+                c.patient == identifier.patient,
+                c.system == identifier.system,
+                c.issuer == identifier.issuer,
+                c.value == identifier.value,
+            )
+        ).rowcount
+        if gone == 0:
+            raise NotFound(kind="patient_identifier")
 
     def move_identifiers(self, source: p.PatientId, target: p.PatientId) -> int:
         """All identifiers of `source` become the target's; returns how many."""
@@ -67,7 +81,7 @@ class Patients(Repository):
             patient_organisation.c.organisation == organisation
         )
         held = select(patient_identifier.c.patient).where(
-            patient_identifier.c.value.in_({wanted, wanted.upper()})
+            patient_identifier.c.value.in_({wanted, wanted.upper(), wanted.lower()})
         )
         letters = "".join(wanted.lower().split())
         return self._list(
@@ -86,7 +100,5 @@ class Patients(Repository):
 
     def merged_from(self, patient: p.PatientId) -> Sequence[p.Patient]:
         """Records merged into this one, oldest first."""
-        from server.storage.tables import patient as table
-
-        c = table.c
+        c = rows.patient.table.c
         return self._list(rows.patient, c.merged_into == patient, order=(c.created_at, c.id))

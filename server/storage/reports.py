@@ -1,6 +1,7 @@
 """Drafts, signed versions with their PDF and signatures, and filings (ports.Reports)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import select
 
@@ -89,14 +90,9 @@ class Reports(Repository):
     def inbox(
         self, organisation: o.OrganisationId, *, open_only: bool = True, limit: int = 100
     ) -> Sequence[m.Filing]:
-        """Filed into the organisation's inbox, the newest first; `open_only` leaves acknowledged ones out."""
+        """In the organisation's inbox, the newest first; `open_only` leaves acknowledged ones out."""
         c = filing.c
-        states = ("filed",) if open_only else ("filed", "acknowledged")
-        return self._list(
-            rows.filing,
-            c.organisation == organisation,
-            c.channel == "inbox",
-            c.state.in_(states),
-            order=(c.filed_at.desc(), c.id),
-            limit=limit,
-        )
+        where: list[Any] = [c.organisation == organisation, c.channel == "inbox"]
+        if open_only:
+            where.append(c.acknowledged_at.is_(None))
+        return self._list(rows.filing, *where, order=(c.filed_at.desc(), c.id), limit=limit)

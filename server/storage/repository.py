@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Executable, Select, Table, insert, select, update
 from sqlalchemy import exc as sa_exc
@@ -17,7 +17,7 @@ E = TypeVar("E")
 
 
 def escape(text: str) -> str:
-    """For LIKE … ESCAPE '\\\\': the user's % and _ are letters."""
+    """For LIKE with a backslash as escape: the user's % and _ are letters."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
@@ -29,16 +29,16 @@ class Link:
         self.postgres = connection.dialect.name == "postgresql"
         self.broken = False
 
-    def execute(self, statement: Executable, values: Mapping[str, Any] | None = None) -> CursorResult[Any]:
+    def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
         """Run one statement; a failure is translated (server/storage/errors.py) and ends the unit."""
         try:
-            return self.connection.execute(statement, values)  # type: ignore[arg-type, return-value]
+            return cast("CursorResult[Any]", self.connection.execute(statement, values))
         except sa_exc.SQLAlchemyError as error:
             self.broken = True
-            found = translate(error)
-            if found is error:
+            named = translate(error)
+            if named is error:
                 raise
-            raise found from error
+            raise named from error
 
     def insert_new(self, table: Table, values: Mapping[str, Any]) -> bool:
         """Insert; False when a unique key is taken. Nothing fails inside the transaction, so the unit can go on."""
@@ -53,13 +53,13 @@ class Link:
 
     def insert_many(self, table: Table, values: Sequence[Mapping[str, Any]]) -> None:
         if values:
-            self.execute(insert(table), values)  # type: ignore[arg-type]
+            self.execute(insert(table), values)
 
-    def update_unique(self, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
+    def update_unique(self, statement: Executable) -> int:
         """An update that may meet a unique key: rolled back to a savepoint, then Conflict; the unit can go on."""
         try:
             with self.connection.begin_nested():
-                result = self.connection.execute(statement, values)  # type: ignore[arg-type]
+                result: Any = self.connection.execute(statement)
                 return int(result.rowcount)
         except sa_exc.IntegrityError as error:
             if is_unique(error):
@@ -68,10 +68,10 @@ class Link:
             raise translate(error) from error
         except sa_exc.SQLAlchemyError as error:
             self.broken = True
-            found = translate(error)
-            if found is error:
+            named = translate(error)
+            if named is error:
                 raise
-            raise found from error
+            raise named from error
 
 
 class Repository:
@@ -109,10 +109,10 @@ class Repository:
         table = mapper.table
         stored: E = replace(entity, version=entity.version + 1)  # type: ignore[type-var, attr-defined]
         values = mapper.values(stored)
-        id = values.pop("id")
+        key = values.pop("id")
         statement = (
             update(table)
-            .where(table.c.id == id, table.c.version == entity.version)  # type: ignore[attr-defined]
+            .where(table.c.id == key, table.c.version == entity.version)  # type: ignore[attr-defined]
             .values(values)
         )
         if len(_uniques(table)) > 0:
@@ -120,7 +120,7 @@ class Repository:
         else:
             changed = self.link.execute(statement).rowcount
         if changed == 0:
-            if self.link.execute(select(table.c.id).where(table.c.id == id)).first() is None:
+            if self.link.execute(select(table.c.id).where(table.c.id == key)).first() is None:
                 raise NotFound(kind=table.name)
             raise Stale(kind=table.name)
         return stored

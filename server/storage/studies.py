@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import or_, select, update
 
 from consult import model as m
 from consult import patient as p
 from consult import people as o
-from consult.errors import NotFound, WrongState
+from consult.errors import NotFound
 from server.storage import rows
 from server.storage.counters import next_value
 from server.storage.patients import know
@@ -30,7 +31,7 @@ class Studies(Repository):
     ) -> Sequence[m.ExamOrder]:
         """Newest first; `organisation` orders or performs. Voided ones are included."""
         c = exam_order.c
-        where = []
+        where: list[Any] = []
         if organisation is not None:
             where.append(or_(c.ordering == organisation, c.performing == organisation))
         if patient is not None:
@@ -60,16 +61,21 @@ class Studies(Repository):
         )
 
     def matches(
-        self, *, organisation: o.OrganisationId | None = None, patient: p.PatientId | None = None
+        self,
+        *,
+        organisation: o.OrganisationId | None = None,
+        patient: p.PatientId | None = None,
+        study_uid: str | None = None,
     ) -> Sequence[m.StudyMatch]:
-        """Those in force, newest first."""
         c = study_match.c
-        where = [c.voided_at.is_(None)]
+        where: list[Any] = [c.voided_at.is_(None)]
         if organisation is not None:
             where.append(c.organisation == organisation)
         if patient is not None:
             where.append(c.patient == patient)
-        return self._list(rows.match, *where, order=(c.at.desc(), c.id))
+        if study_uid is not None:
+            where.append(c.study_uid == study_uid)
+        return self._list(rows.match, *where, order=(c.at, c.id))
 
     def add_match(self, match: m.StudyMatch) -> None:
         """Conflict when the study already has a match in force at that organisation."""
@@ -78,13 +84,12 @@ class Studies(Repository):
     def void_match(
         self, id: str, *, by: o.MembershipId | None, at: datetime, reason: str
     ) -> None:
+        """Keeps the first voiding when there is one."""
         c = study_match.c
         changed = self.link.execute(
             update(study_match)
             .where(c.id == id, c.voided_at.is_(None))
             .values(voided_at=at, voided_by=by, voided_reason=reason)
         ).rowcount
-        if changed == 0:
-            if self.link.execute(select(c.id).where(c.id == id)).first() is None:
-                raise NotFound(kind="study_match")
-            raise WrongState(state="voided", trigger="void")
+        if changed == 0 and self.link.execute(select(c.id).where(c.id == id)).first() is None:
+            raise NotFound(kind="study_match")

@@ -131,7 +131,7 @@ consultation = table(
 
 # Each serves one scope of the worklist and holds every filter and sort column, so that the page's ids are chosen
 # from the index alone and only the rows shown are read.
-_COVER = ("state", "urgency_rank", "due_at", "state_since", "service", "created_at", "id")
+_COVER = ("state", "urgency_rank", "state_since", "service", "created_at", "id")
 Index("ix_consultation_requesting", consultation.c.organisation,
       *(consultation.c[c] for c in (*_COVER, "target_organisation")))
 Index("ix_consultation_target", consultation.c.target_organisation,
@@ -355,5 +355,6 @@ filing = table(
     UniqueConstraint("report_version", "organisation", "channel"),
     CheckConstraint("state IN ('pending', 'filed', 'acknowledged', 'failed')", name="state"),
 )
-Index("ix_filing_inbox", filing.c.organisation, filing.c.channel, filing.c.state, filing.c.filed_at)
+Index("ix_filing_inbox", filing.c.organisation, filing.c.channel, filing.c.acknowledged_at,
+      filing.c.filed_at)
 Index("ix_filing_pending", filing.c.channel, filing.c.state)

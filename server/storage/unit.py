@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from consult import model as m
 from consult import people as o
 from consult import ports
+from consult.rules import Rules
 from server.storage.accounts import Accounts, Logins
 from server.storage.audit import Audit
 from server.storage.consultations import Consultations
@@ -40,18 +41,9 @@ class SqlUnitOfWork:
     `published` and `revoked` are read by server/work.py after the commit, and by nobody before.
     """
 
-    people: ports.People
-    patients: ports.Patients
-    consultations: ports.Consultations
-    offers: ports.Offers
-    meetings: ports.Meetings
-    reports: ports.Reports
-    studies: ports.Studies
-    events: ports.Events
-    audit: ports.Audit
-
-    def __init__(self, connection: Connection, now: datetime) -> None:
+    def __init__(self, connection: Connection, now: datetime, rules: Rules) -> None:
         self._now = now
+        self._rules = rules
         self.link = Link(connection)
         self.people = People(self.link)
         self.patients = Patients(self.link)
@@ -70,6 +62,10 @@ class SqlUnitOfWork:
         self.settings = Settings(self.link)
         self.published: list[tuple[str, Mapping[str, Any]]] = []
         self.revoked: list[tuple[frozenset[o.MembershipId], m.ConsultationId]] = []
+
+    @property
+    def rules(self) -> Rules:
+        return self._rules
 
     @property
     def now(self) -> datetime:
@@ -97,3 +93,8 @@ class SqlUnitOfWork:
 def verify_audit(uow: SqlUnitOfWork) -> int | None:
     """Number of the first audit row that is missing or changed; None when the chain is whole."""
     return Audit(uow.link).verify()
+
+
+def whole(uow: SqlUnitOfWork) -> ports.UnitOfWork:
+    """The type checker's proof that the unit is what consult/ asks for."""
+    return uow

@@ -1,7 +1,7 @@
 """The worklist: ids from covering indexes first, then one join for the rows that are shown. One statement each.
 
-Order: `urgency` is STAT, urgent, routine, then the nearest deadline, then the longest in its state; `waiting` is the
-longest in its state first; `updated` the newest change of state first.
+Order: `urgency` is STAT, urgent, routine, and within each the longest in its state first; `waiting` is the longest in
+its state first; `updated` the newest change of state first.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from server.storage.repository import Link, escape
 from server.storage.tables_more import study_share
 
 _C = t.consultation.c
+_EXPERTS = (m.Part.EXPERT, m.Part.REVIEWER, m.Part.CHAIR)
 
 
 def _scopes(query: WorklistQuery) -> list[Any]:
@@ -26,7 +27,18 @@ def _scopes(query: WorklistQuery) -> list[Any]:
     if query.organisation is not None:
         found.append(_C.organisation == query.organisation)
     if query.centre is not None:
-        found.append(_C.target_organisation == query.centre)
+        found.append(and_(_C.target_organisation == query.centre, _C.state != m.State.DRAFT))
+        c = t.offer.c
+        found.append(
+            and_(
+                _C.id.in_(
+                    select(c.consultation).where(
+                        c.organisation == query.centre, c.outcome == m.OfferOutcome.OPEN
+                    )
+                ),
+                _C.state != m.State.DRAFT,
+            )
+        )
     if query.participant is not None:
         c = t.participant.c
         found.append(
@@ -52,7 +64,7 @@ def _scopes(query: WorklistQuery) -> list[Any]:
     return found
 
 
-def _filters(query: WorklistQuery, viewer: o.Actor | None) -> list[Any]:
+def _filters(query: WorklistQuery, viewer: o.MembershipId | None) -> list[Any]:
     found: list[Any] = []
     if query.states:
         found.append(_C.state.in_(query.states))
@@ -78,7 +90,7 @@ def _filters(query: WorklistQuery, viewer: o.Actor | None) -> list[Any]:
     return found
 
 
-def _named(wanted: str, viewer: o.Actor) -> Any:
+def _named(wanted: str, viewer: o.MembershipId) -> Any:
     """Found by the patient's name, but only where the viewer may see it: a search must not tell what a row hides."""
     p = t.patient.c
     letters = "".join(wanted.lower().split())
@@ -91,16 +103,16 @@ def _named(wanted: str, viewer: o.Actor) -> Any:
     return and_(_mine(_C.id, viewer), _C.patient.in_(named))
 
 
-def _mine(consultation: Any, viewer: o.Actor) -> Any:
+def _mine(consultation: Any, viewer: o.MembershipId) -> Any:
     c = t.participant.c
     return exists(
         select(literal(1)).where(
-            c.consultation == consultation, c.membership == viewer.membership, c.until.is_(None)
+            c.consultation == consultation, c.membership == viewer, c.until.is_(None)
         )
     )
 
 
-def _chosen(query: WorklistQuery, viewer: o.Actor | None, *columns: Any) -> Select[Any]:
+def _chosen(query: WorklistQuery, viewer: o.MembershipId | None, *columns: Any) -> Select[Any]:
     """Scope ∩ filters. Several scopes are a UNION of indexed selects, which also removes doubles."""
     filters = _filters(query, viewer)
     scopes = _scopes(query) or [false()]
@@ -116,22 +128,20 @@ def _order(columns: Any, sort: str) -> list[Any]:
         return [columns.state_since, columns.id]
     if sort == "updated":
         return [columns.state_since.desc(), columns.id]
-    return [columns.urgency_rank, columns.due_at.nulls_last(), columns.state_since, columns.id]
+    return [columns.urgency_rank, columns.state_since, columns.id]
 
 
 def count_states(link: Link, query: WorklistQuery) -> Mapping[m.State, int]:
     """Consultations per state; states without any are absent."""
-    from dataclasses import replace
-
-    chosen = _chosen(replace(query, states=()), None, _C.id, _C.state).subquery("chosen")
-    found = link.execute(select(chosen.c.state, func.count()).group_by(chosen.c.state))
+    chosen = _chosen(query, query.participant, _C.id, _C.state).subquery("chosen")
+    found: Any = link.execute(select(chosen.c.state, func.count()).group_by(chosen.c.state))
     return {state: int(n) for state, n in found}
 
 
 def read_worklist(link: Link, query: WorklistQuery, viewer: o.Actor) -> list[WorklistRow]:
     """The page's rows in order, each with what a list shows, in one statement."""
-    keys = (_C.id, _C.urgency_rank, _C.due_at, _C.state_since)
-    chosen = _chosen(query, viewer, *keys)
+    keys = (_C.id, _C.urgency_rank, _C.state_since)
+    chosen = _chosen(query, viewer.membership, *keys)
     page = (
         chosen.order_by(*_order(chosen.selected_columns, query.sort))
         .limit(query.limit)
@@ -151,7 +161,7 @@ _AT_REST = _AT_OFFER + rows.offer.width
 
 
 def _row_query(page: Any, viewer: o.Actor) -> Select[Any]:
-    id = page.c.id
+    key = page.c.id
     return (
         select(
             *rows.consultation.labelled("c"),
@@ -159,20 +169,20 @@ def _row_query(page: Any, viewer: o.Actor) -> Select[Any]:
             *rows.offer.labelled("o", _OFFER),
             _REQUESTING.c.short_name.label("requesting_name"),
             func.coalesce(_TARGET.c.short_name, "").label("target_name"),
-            func.coalesce(_expert(id), "").label("expert_name"),
-            func.coalesce(_purpose(id), "").label("purpose"),
-            _count(t.question, t.question.c.consultation == id).label("questions"),
-            _count(study_share, study_share.c.consultation == id, study_share.c.until.is_(None)).label("studies"),
-            _count(t.document, t.document.c.consultation == id, t.document.c.voided_at.is_(None)).label("documents"),
-            (~_read(id, page.c.state_since, viewer)).label("unread"),
-            _mine(id, viewer).label("mine"),
+            func.coalesce(_expert(key), "").label("expert_name"),
+            func.coalesce(_purpose(key), "").label("purpose"),
+            _count(t.question, t.question.c.consultation == key).label("questions"),
+            _count(study_share, study_share.c.consultation == key, study_share.c.until.is_(None)).label("studies"),
+            _count(t.document, t.document.c.consultation == key, t.document.c.voided_at.is_(None)).label("documents"),
+            (~_read(key, page.c.state_since, viewer)).label("unread"),
+            _mine(key, viewer.membership).label("mine"),
         )
         .select_from(page)
-        .join(t.consultation, _C.id == id)
+        .join(t.consultation, _C.id == key)
         .join(t.patient, t.patient.c.id == _C.patient)
         .join(_REQUESTING, _REQUESTING.c.id == _C.organisation)
         .outerjoin(_TARGET, _TARGET.c.id == _C.target_organisation)
-        .outerjoin(_OFFER, _OFFER.c.id == _offer(id, viewer))
+        .outerjoin(_OFFER, _OFFER.c.id == _offer(key, viewer))
     )
 
 
@@ -188,14 +198,14 @@ def _read(id: Any, since: Any, viewer: o.Actor) -> Any:
 
 
 def _expert(id: Any) -> Any:
-    """The name of the expert who has been assigned longest."""
+    """The name of the expert, reviewer or chair who has been assigned longest."""
     p = t.participant.c
     return (
         select(t.staff.c.name)
         .join(t.membership, t.membership.c.staff == t.staff.c.id)
         .join(t.participant, p.membership == t.membership.c.id)
-        .where(p.consultation == id, p.part == m.Part.EXPERT, p.until.is_(None))
-        .order_by(p.since, p.membership)
+        .where(p.consultation == id, p.part.in_(_EXPERTS), p.until.is_(None))
+        .order_by(p.since, p.part, p.membership)
         .limit(1)
         .scalar_subquery()
     )

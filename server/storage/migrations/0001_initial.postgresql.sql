@@ -236,9 +236,9 @@ CREATE INDEX ix_consultation_patient ON consultation (patient)
 ;;
 CREATE INDEX ix_consultation_replaces ON consultation (replaces)
 ;;
-CREATE INDEX ix_consultation_requesting ON consultation (organisation, state, urgency_rank, due_at, state_since, service, created_at, id, target_organisation)
+CREATE INDEX ix_consultation_requesting ON consultation (organisation, state, urgency_rank, state_since, service, created_at, id, target_organisation)
 ;;
-CREATE INDEX ix_consultation_target ON consultation (target_organisation, state, urgency_rank, due_at, state_since, service, created_at, id, organisation)
+CREATE INDEX ix_consultation_target ON consultation (target_organisation, state, urgency_rank, state_since, service, created_at, id, organisation)
 ;;
 CREATE TABLE login (
 	digest TEXT NOT NULL,
@@ -643,7 +643,7 @@ CREATE TABLE filing (
 ;;
 CREATE INDEX ix_filing_consultation ON filing (consultation)
 ;;
-CREATE INDEX ix_filing_inbox ON filing (organisation, channel, state, filed_at)
+CREATE INDEX ix_filing_inbox ON filing (organisation, channel, acknowledged_at, filed_at)
 ;;
 CREATE INDEX ix_filing_pending ON filing (channel, state)
 ;;
