@@ -2,6 +2,7 @@
 import { api } from './api.js';
 import { t } from './i18n.js';
 import { onState, subscribe } from './live.js';
+import { acceptOffer } from './offers.js';
 import { tick } from './times.js';
 import { el, icon } from './ui.js';
 
@@ -68,11 +69,8 @@ function card(offer) {
       el('a', { class: 'button', href: offer.href }, t('查看')), accept));
   accept.addEventListener('click', async () => {
     stopRing();
-    const { busy } = await import('./ui.js');
-    await busy(accept, async () => {
-      await api('POST', `/api/consultations/${offer.consultation}/accept`, { version: offer.version });
-      location.assign(offer.href);
-    });
+    if (await acceptOffer(offer.consultation, accept)) location.assign(offer.href);
+    else box.remove();
   });
   return box;
 }

@@ -1,0 +1,162 @@
+"""Worklist rows for the browser, and the state of the top bar.
+
+Rows come as HTML made by the template that the page itself uses, so that words, dates and what may be shown are
+decided in one place. The search is a POST because it may hold a name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+
+from consult import access
+from consult import model as m
+from consult import people as o
+from consult.ports import UnitOfWork, WorklistRow
+from server import keys, labels
+from server.api.common import actor, body, json_response, now, work
+from server.i18n import N_, _
+from server.pages import NOW
+from server.pages.worklist import (
+    EMPTY,
+    NOTHING,
+    PAGE_SIZE,
+    SPANS,
+    STATES,
+    Filters,
+    Line,
+    line_of,
+    read_listing,
+    tab_counts,
+)
+from server.problems import Refused
+
+_ALERTS = 8
+_S = m.State
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of POST /api/worklist."""
+
+    tab: Annotated[str, msgspec.Meta(max_length=20)]
+    service: m.Service | None = None
+    urgency: m.Urgency | None = None
+    organisation: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    span: Annotated[str, msgspec.Meta(max_length=4)] = ""
+    sort: Annotated[str, msgspec.Meta(max_length=10)] = "urgency"
+    text: Annotated[str, msgspec.Meta(max_length=60)] = ""
+    offset: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = PAGE_SIZE
+
+
+async def worklist_rows(request: web.Request) -> web.Response:
+    """POST /api/worklist → {rows: [{id, version, state, html}], counts, total, more, empty}."""
+    viewer = actor(request)
+    search = await body(request, Search)
+    if search.span not in {"", *SPANS} or search.sort not in {"urgency", "waiting", "updated"}:
+        raise Refused("bad_request")
+    filters = Filters(
+        tab=search.tab,
+        service=search.service,
+        urgency=search.urgency,
+        organisation=o.OrganisationId(search.organisation) if search.organisation else None,
+        span=search.span,
+        sort=search.sort,
+        text=search.text.strip(),
+        offset=search.offset,
+        limit=search.limit,
+    )
+    listing = await work(request).read(read_listing, viewer, filters, request.app[keys.ZONE])
+    macros = templates(request)
+    rows = [
+        {"id": line.id, "version": line.version, "state": line.state, "html": str(macros.row(line, viewer.role))}
+        for line in listing.lines
+    ] + [{"id": order.id, "version": 0, "state": "", "html": str(macros.order_row(order))} for order in listing.orders]
+    title, text, icon = EMPTY.get((viewer.role, filters.tab), NOTHING)
+    if filters.narrowed:
+        title, text, icon = N_("没有符合条件的会诊"), N_("请放宽筛选条件，或清除筛选。"), "search"
+    return json_response(
+        {
+            "rows": rows,
+            "counts": listing.counts,
+            "total": listing.total,
+            "more": listing.more,
+            "empty": {"title": _(title), "text": _(text), "icon": icon},
+        }
+    )
+
+
+def templates(request: web.Request) -> Any:
+    """The macros of _worklist_row.html, at the present moment."""
+    NOW.set(now(request))
+    return request.app[keys.TEMPLATES].get_template("_worklist_row.html").module
+
+
+ALERT_STATES: dict[o.Role, tuple[str, tuple[m.State, ...]]] = {
+    o.Role.CLINIC_DOCTOR: ("todo", (_S.DELIVERED, _S.RETURNED, _S.AWAITING_MATERIAL, _S.CHECKED_IN, _S.IN_SESSION)),
+    o.Role.EXPERT: ("todo", (_S.OFFERED, _S.CHECKED_IN, _S.IN_SESSION)),
+    o.Role.TECHNICIAN: ("todo", (_S.AWAITING_MATERIAL,)),
+    o.Role.DISPATCHER: ("todo", (_S.TRIAGE, _S.SUBMITTED, _S.EXPIRED)),
+}
+
+
+async def shell_state(request: web.Request) -> web.Response:
+    """GET /api/shell → {counts, running, alerts, offers}: everything the top bar shows, in one read."""
+    viewer = actor(request)
+    tz = request.app[keys.ZONE]
+    moment = now(request)
+
+    def read(uow: UnitOfWork) -> tuple[dict[str, int], list[WorklistRow], str | None]:
+        if viewer.role not in STATES:
+            return {}, [], None
+        sessions = [session for session in uow.meetings.running_for(viewer.membership) if session.ended_at is None]
+        running = f"/consultations/{sessions[-1].consultation}/room" if sessions else None
+        tab, states = ALERT_STATES[viewer.role]
+        query = access.worklist_query(uow, viewer, tab)
+        rows = uow.consultations.worklist(replace(query, states=states, limit=_ALERTS * 4), viewer=viewer)
+        return tab_counts(uow, viewer), list(rows), running
+
+    counts, rows, running = await work(request).read(read)
+    today = moment.astimezone(tz).date()
+    lines = [line_of(row, viewer, today=today) for row in rows]
+    return json_response(
+        {
+            "counts": counts,
+            "running": running,
+            "alerts": [alert_of(line) for line in lines if line.unread or line.may_accept][:_ALERTS],
+            "offers": [offer_of(line) for line in lines if line.may_accept],
+        }
+    )
+
+
+def who(line: Line) -> str:
+    """The person as the viewer may see them."""
+    return " ".join(part for part in (line.name, _(line.sex), line.band) if part)
+
+
+def alert_of(line: Line) -> dict[str, Any]:
+    """One line under the bell."""
+    return {
+        "href": line.href,
+        "icon": labels.STATE_ICON[line.state],
+        "title": f"{_(labels.STATE[line.state])} · {_(labels.SERVICE[line.service])}",
+        "detail": f"{who(line)} · {line.sender}",
+        "at": line.since.isoformat(),
+    }
+
+
+def offer_of(line: Line) -> dict[str, Any]:
+    """An offer the viewer may accept; a new STAT one rings."""
+    return {
+        "id": line.offer,
+        "consultation": line.id,
+        "urgency": line.urgency,
+        "service": _(labels.SERVICE[line.service]),
+        "who": who(line),
+        "from": line.sender,
+        "href": f"/consultations/{line.id}",
+        "expires": line.due.isoformat() if line.due else None,
+    }

@@ -1,0 +1,379 @@
+"""The worklist `/`: each role's tabs, the rows of one of them, and what a row may tell whom.
+
+The states of a tab are chosen here; whose consultations they are is decided by consult/access.py. A patient's name
+never reaches a row unless the viewer takes part (DOMAIN §6): such a row is built without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta, tzinfo
+
+from aiohttp import web
+
+from consult import access
+from consult import model as m
+from consult import people as o
+from consult.ports import UnitOfWork, WorklistQuery, WorklistRow
+from server import keys, labels
+from server.api.common import actor, work
+from server.i18n import N_
+from server.pages import render
+
+PAGE_SIZE = 100
+_OVERDUE_SCAN = 500
+_S = m.State
+OFF = (_S.WITHDRAWN, _S.CANCELLED, _S.REJECTED, _S.CONVERTED, _S.ENTERED_IN_ERROR)
+OPEN = tuple(state for state in m.State if state not in {_S.DRAFT, _S.ARCHIVED, _S.ACKNOWLEDGED, _S.FEEDBACK, *OFF})
+STATES: Mapping[o.Role, Mapping[str, tuple[m.State, ...]]] = {
+    o.Role.CLINIC_DOCTOR: {
+        "todo": (_S.RETURNED, _S.AWAITING_MATERIAL, _S.CHECKED_IN, _S.NO_SHOW, _S.EXPIRED),
+        "active": (
+            _S.SUBMITTED, _S.TRIAGE, _S.OFFERED, _S.ACCEPTED, _S.SCHEDULED, _S.IN_SESSION, _S.ASYNC_REVIEW,
+            _S.REPORTING, _S.SIGNED,
+        ),
+        "inbox": (_S.DELIVERED,),
+        "drafts": (_S.DRAFT,),
+        "done": (_S.ACKNOWLEDGED, _S.FEEDBACK, _S.ARCHIVED, *OFF),
+    },
+    o.Role.EXPERT: {
+        "todo": (_S.OFFERED, _S.ACCEPTED, _S.SCHEDULED, _S.CHECKED_IN),
+        "active": (_S.IN_SESSION, _S.ASYNC_REVIEW, _S.AWAITING_MATERIAL, _S.RETURNED, _S.NO_SHOW, _S.EXPIRED),
+        "sign": (_S.REPORTING,),
+        "done": (_S.SIGNED, _S.DELIVERED, _S.ACKNOWLEDGED, _S.FEEDBACK, _S.ARCHIVED, *OFF),
+    },
+    o.Role.TECHNICIAN: {"todo": (_S.AWAITING_MATERIAL, _S.RETURNED)},
+    o.Role.DISPATCHER: {
+        "todo": (_S.SUBMITTED, _S.TRIAGE),
+        "offered": (_S.OFFERED, _S.EXPIRED),
+        "overdue": OPEN,
+        "active": (
+            _S.RETURNED, _S.ACCEPTED, _S.SCHEDULED, _S.CHECKED_IN, _S.IN_SESSION, _S.ASYNC_REVIEW,
+            _S.AWAITING_MATERIAL, _S.REPORTING, _S.NO_SHOW,
+        ),
+        "done": (_S.SIGNED, _S.DELIVERED, _S.ACKNOWLEDGED, _S.FEEDBACK, _S.ARCHIVED, *OFF),
+    },
+}  # fmt: skip
+SPANS: Mapping[str, tuple[str, timedelta]] = {
+    "1d": (N_("最近 24 小时"), timedelta(days=1)),
+    "3d": (N_("最近 3 天"), timedelta(days=3)),
+    "7d": (N_("最近 7 天"), timedelta(days=7)),
+    "30d": (N_("最近 30 天"), timedelta(days=30)),
+}
+SORTS: Mapping[str, str] = {"urgency": N_("按紧急程度"), "waiting": N_("等待最久在前"), "updated": N_("最近变化在前")}
+NEAR = {m.Urgency.STAT: 60, m.Urgency.URGENT: 600, m.Urgency.ROUTINE: 7200}
+"""Seconds before a deadline from which it counts as near."""
+EMPTY: Mapping[tuple[str, str], tuple[str, str, str]] = {
+    ("clinic_doctor", "todo"): (N_("没有等您处理的会诊"), N_("被退回或要补充资料的会诊会出现在这里。"), "check-check"),
+    ("clinic_doctor", "active"): (N_("没有进行中的会诊"), N_("提交申请后，在这里看它走到哪一步。"), "stethoscope"),
+    ("clinic_doctor", "inbox"): (N_("收件箱是空的"), N_("专家签发的报告会送到这里，请查看并签收。"), "inbox"),
+    ("clinic_doctor", "drafts"): (N_("没有草稿"), N_("没写完的申请会自动保存在这里。"), "pen-line"),
+    ("expert", "todo"): (N_("没有等您接诊的会诊"), N_("新的会诊会自动出现。值班时请打开响铃提醒。"), "check-check"),
+    ("expert", "active"): (N_("没有进行中的会诊"), N_("接诊后开始阅片或会诊的，都在这里。"), "eye"),
+    ("expert", "sign"): (N_("没有待签发的报告"), N_("开始书写的报告会出现在这里，可以逐份签发。"), "signature"),
+    ("technician", "orders"): (N_("没有待做的检查"), N_("医生开出的检查单会出现在这里；也可以直接上传影像。"), "scan"),
+    ("technician", "todo"): (N_("没有要补充的资料"), N_("专家要求补做或补传时，会出现在这里。"), "check-check"),
+    ("dispatcher", "todo"): (N_("没有等待分诊的会诊"), N_("诊所提交的申请会出现在这里。"), "check-check"),
+    ("dispatcher", "offered"): (N_("没有等待接诊的会诊"), N_("派出后无人接诊的，会在这里倒计时。"), "timer"),
+    ("dispatcher", "overdue"): (N_("没有超过时限的会诊"), N_("一切都在时限之内。"), "circle-check"),
+}
+NOTHING = (N_("这里还没有会诊"), N_("符合条件的会诊会出现在这里。"), "inbox")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What the person chose. All but `text` (it may be a name) stand in the address."""
+
+    tab: str = ""
+    service: m.Service | None = None
+    urgency: m.Urgency | None = None
+    organisation: o.OrganisationId | None = None
+    span: str = ""
+    sort: str = "urgency"
+    text: str = ""
+    offset: int = 0
+    limit: int = PAGE_SIZE
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether any filter hides rows, so that an empty list says so."""
+        return bool(self.service or self.urgency or self.organisation or self.span or self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One row as it may be shown to this viewer. Hidden: `name` is empty and `band` stands for the birth date."""
+
+    id: m.ConsultationId
+    version: int
+    number: str
+    href: str
+    state: m.State
+    urgency: m.Urgency
+    service: m.Service
+    mode: m.Mode
+    shown: bool
+    name: str
+    sex: str
+    birth_date: date | None
+    band: str
+    purpose: str
+    questions: int
+    studies: int
+    documents: int
+    sender: str
+    receiver: str
+    since: datetime
+    due: datetime | None
+    near: int
+    unread: bool
+    offer: m.OfferId | None
+    may_accept: bool
+    may_return: bool
+    action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderLine:
+    """An examination a technician still has to perform or upload."""
+
+    id: m.OrderId
+    accession: str
+    name: str
+    sex: str
+    birth_date: date | None
+    procedure: str
+    modality: str
+    sender: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """One page of one tab. `total` is None where only the store could count it and a name was searched."""
+
+    tab: str
+    lines: tuple[Line, ...]
+    orders: tuple[OrderLine, ...]
+    counts: Mapping[str, int]
+    total: int | None
+    more: bool
+
+
+ACTIONS: Mapping[tuple[str, m.State], str] = {
+    ("clinic_doctor", _S.DRAFT): N_("继续填写"),
+    ("clinic_doctor", _S.RETURNED): N_("去补充"),
+    ("clinic_doctor", _S.AWAITING_MATERIAL): N_("去补充"),
+    ("clinic_doctor", _S.DELIVERED): N_("查看并签收"),
+    ("clinic_doctor", _S.CHECKED_IN): N_("进入"),
+    ("clinic_doctor", _S.IN_SESSION): N_("进入"),
+    ("expert", _S.CHECKED_IN): N_("进入"),
+    ("expert", _S.IN_SESSION): N_("进入"),
+    ("expert", _S.REPORTING): N_("写报告"),
+    ("technician", _S.AWAITING_MATERIAL): N_("去补充"),
+    ("dispatcher", _S.SUBMITTED): N_("分诊"),
+    ("dispatcher", _S.TRIAGE): N_("分诊"),
+    ("dispatcher", _S.EXPIRED): N_("改派"),
+}
+IN_ROOM = frozenset({_S.CHECKED_IN, _S.IN_SESSION})
+
+
+def first_tab(role: o.Role) -> str:
+    """Where `/` begins for a role."""
+    return labels.TABS[role][0][0]
+
+
+def line_of(row: WorklistRow, viewer: o.Actor, *, today: date) -> Line:
+    """The row as `viewer` may see it."""
+    consultation, patient = row.consultation, row.patient
+    shown = access.may_show_name(viewer, row)
+    offer = row.offer if row.offer is not None and row.offer.outcome is m.OfferOutcome.OPEN else None
+    accept = viewer.role is o.Role.EXPERT and consultation.state is _S.OFFERED and offer is not None
+    give_back = (viewer.role is o.Role.DISPATCHER and consultation.state is _S.TRIAGE) or (
+        viewer.role is o.Role.EXPERT and row.mine and consultation.state in {_S.ACCEPTED, _S.SCHEDULED}
+    )
+    action = ACTIONS.get((viewer.role, consultation.state), N_("打开"))
+    href = f"/consultations/{consultation.id}"
+    if row.mine and consultation.state in IN_ROOM and action == "进入":
+        href += "/room"
+    if row.mine and viewer.role is o.Role.EXPERT and consultation.state is _S.REPORTING:
+        href += "/report"
+    return Line(
+        id=consultation.id,
+        version=consultation.version,
+        number=consultation.number,
+        href=href,
+        state=consultation.state,
+        urgency=consultation.urgency,
+        service=consultation.service,
+        mode=consultation.mode,
+        shown=shown,
+        name=patient.name if shown else "",
+        sex=labels.SEX[patient.sex],
+        birth_date=patient.birth_date if shown else None,
+        band="" if shown else labels.age_band(patient, today),
+        purpose=row.purpose,
+        questions=row.questions,
+        studies=row.studies,
+        documents=row.documents,
+        sender=row.requesting_name,
+        receiver=" ".join(part for part in (row.target_name, row.expert_name) if part),
+        since=consultation.state_since,
+        due=offer.expires_at if offer is not None and consultation.state is _S.OFFERED else consultation.due_at,
+        near=NEAR[consultation.urgency],
+        unread=row.unread,
+        offer=offer.id if offer else None,
+        may_accept=accept,
+        may_return=give_back,
+        action=action,
+    )
+
+
+def query_of(uow: UnitOfWork, viewer: o.Actor, filters: Filters) -> WorklistQuery:
+    """The scope of the viewer, the states of the tab, the person's filters. Raises NotAllowed for no such tab."""
+    states = STATES.get(viewer.role, {}).get(filters.tab)
+    scope = access.worklist_query(uow, viewer, "todo" if states else filters.tab)
+    if filters.tab == "drafts":
+        scope = replace(scope, organisation=None)      # a colleague's draft is nobody else's work
+    return replace(
+        scope,
+        states=states or scope.states,
+        service=filters.service,
+        urgency=filters.urgency,
+        other_organisation=filters.organisation,
+        since=uow.now - SPANS[filters.span][1] if filters.span else None,
+        text=filters.text,
+        sort=filters.sort,
+        limit=filters.limit + 1,
+        offset=filters.offset,
+    )
+
+
+def tab_counts(uow: UnitOfWork, viewer: o.Actor) -> dict[str, int]:
+    """How many consultations wait on each tab, finished ones left out."""
+    tabs = STATES.get(viewer.role, {})
+    if not tabs:
+        return {}
+    scope = access.worklist_query(uow, viewer, "todo")
+    by_state = uow.consultations.counts(scope)
+    counts = {
+        tab: sum(by_state.get(state, 0) for state in states)
+        for tab, states in tabs.items()
+        if tab not in {"done", "drafts", "overdue"}
+    }
+    if "drafts" in tabs:
+        counts["drafts"] = uow.consultations.counts(replace(scope, organisation=None)).get(_S.DRAFT, 0)
+    if "overdue" in tabs:
+        counts["overdue"] = len(overdue_rows(uow, viewer, replace(scope, states=tabs["overdue"])))
+    if viewer.role is o.Role.TECHNICIAN:
+        counts["orders"] = len(open_orders(uow, viewer))
+    return counts
+
+
+def overdue_rows(uow: UnitOfWork, viewer: o.Actor, query: WorklistQuery) -> list[WorklistRow]:
+    """Rows past their deadline, the most urgent first; at most the first few hundred of the open ones are looked at."""
+    rows = uow.consultations.worklist(replace(query, limit=_OVERDUE_SCAN, offset=0), viewer=viewer)
+    return [row for row in rows if (due := row.consultation.due_at) is not None and due < uow.now]
+
+
+def open_orders(uow: UnitOfWork, viewer: o.Actor) -> tuple[OrderLine, ...]:
+    """Examinations ordered at the technician's organisation that have no matched study yet, newest first."""
+    lines = []
+    for order in uow.studies.orders(organisation=viewer.organisation, limit=PAGE_SIZE):
+        if order.voided_at is not None or order.performing != viewer.organisation:
+            continue
+        if any(match.order == order.id for match in uow.studies.matches(patient=order.patient)):
+            continue
+        patient = uow.patients.get(order.patient)
+        lines.append(
+            OrderLine(
+                id=order.id,
+                accession=order.accession,
+                name=patient.name,
+                sex=labels.SEX[patient.sex],
+                birth_date=patient.birth_date,
+                procedure=order.procedure,
+                modality=order.modality,
+                sender=uow.people.organisation(order.ordering).short_name,
+                at=order.at,
+            )
+        )
+    return tuple(lines)
+
+
+def read_listing(uow: UnitOfWork, viewer: o.Actor, filters: Filters, tz: tzinfo) -> Listing:
+    """One page of one tab with the counts of all tabs, in one read."""
+    counts = tab_counts(uow, viewer)
+    if viewer.role is o.Role.TECHNICIAN and filters.tab == "orders":
+        orders = open_orders(uow, viewer)
+        return Listing(tab="orders", lines=(), orders=orders, counts=counts, total=len(orders), more=False)
+    query = query_of(uow, viewer, filters)
+    total: int | None = None
+    rows: Sequence[WorklistRow]
+    if filters.tab == "overdue":
+        rows = overdue_rows(uow, viewer, query)
+        total = len(rows)
+        rows = rows[filters.offset : filters.offset + filters.limit + 1]
+    else:
+        rows = uow.consultations.worklist(query, viewer=viewer)
+        if not filters.text:
+            by_state = uow.consultations.counts(query)
+            total = sum(by_state.get(state, 0) for state in query.states)
+    today = uow.now.astimezone(tz).date()
+    lines = tuple(line_of(row, viewer, today=today) for row in rows[: filters.limit])
+    return Listing(
+        tab=filters.tab, lines=lines, orders=(), counts=counts, total=total, more=len(rows) > filters.limit
+    )
+
+
+def organisations_of(uow: UnitOfWork, viewer: o.Actor) -> list[tuple[str, str]]:
+    """The organisations one may filter by: (id, short name), the own one left out."""
+    return [
+        (organisation.id, organisation.short_name or organisation.name)
+        for organisation in uow.people.organisations()
+        if organisation.active and organisation.id != viewer.organisation
+    ]
+
+
+def filters_from(values: Mapping[str, str], role: o.Role) -> Filters:
+    """Filters of an address. What is unknown there is left out: an old bookmark still opens."""
+    tab = values.get("tab", "")
+    known = {*STATES.get(role, {}), *({"orders"} if role is o.Role.TECHNICIAN else ())}
+    service, urgency = values.get("service", ""), values.get("urgency", "")
+    return Filters(
+        tab=tab if tab in known else first_tab(role),
+        service=m.Service(service) if service in set(m.Service) else None,
+        urgency=m.Urgency(urgency) if urgency in set(m.Urgency) else None,
+        organisation=o.OrganisationId(values["organisation"][:64]) if values.get("organisation") else None,
+        span=values["span"] if values.get("span") in SPANS else "",
+        sort=values["sort"] if values.get("sort") in SORTS else "urgency",
+    )
+
+
+async def worklist(request: web.Request) -> web.StreamResponse:
+    """GET /: the role's worklist; roles that see no consultations land on their own first page."""
+    viewer = actor(request)
+    if viewer.role not in STATES:
+        raise web.HTTPSeeOther(labels.TABS[viewer.role][0][2])
+    filters = filters_from(request.query, viewer.role)
+    tz = request.app[keys.ZONE]
+
+    def read(uow: UnitOfWork) -> tuple[Listing, list[tuple[str, str]]]:
+        return read_listing(uow, viewer, filters, tz), organisations_of(uow, viewer)
+
+    listing, organisations = await work(request).read(read)
+    return await render(
+        request,
+        "worklist.html",
+        page="worklist",
+        tab=filters.tab,
+        counts=listing.counts,
+        listing=listing,
+        filters=filters,
+        organisations=organisations,
+        spans=SPANS,
+        sorts=SORTS,
+        empty=EMPTY.get((viewer.role, filters.tab), NOTHING),
+        data={"tab": filters.tab, "more": listing.more, "limit": PAGE_SIZE},
+    )
