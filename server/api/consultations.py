@@ -73,8 +73,8 @@ class ConsentBody(Body):
     signer: Line
     mode: m.ConsentMode
     relation: Line = "self"
-    scopes: Annotated[list[Line], msgspec.Meta(max_length=8)] = ["consultation", "record_reading", "image_sharing"]
-    witnesses: Annotated[list[Line], msgspec.Meta(max_length=4)] = []
+    scopes: Annotated[tuple[Line, ...], msgspec.Meta(max_length=8)] = ("consultation", "record_reading", "image_sharing")
+    witnesses: Annotated[tuple[Line, ...], msgspec.Meta(max_length=4)] = ()
     document: Id | None = None
 
     def value(self) -> consents.GivenConsent:
@@ -83,7 +83,7 @@ class ConsentBody(Body):
             signer=self.signer.strip(),
             relation=self.relation,
             mode=self.mode,
-            scopes=tuple(self.scopes),
+            scopes=self.scopes,
             witnesses=tuple(w.strip() for w in self.witnesses if w.strip()),
             document=m.DocumentId(self.document) if self.document else None,
         )
