@@ -33,6 +33,16 @@ export function signInAgain() {
   return asking;
 }
 
+/** The login of this browser changed in another tab (same person, same place: take its new token; else the page is stale). */
+async function tokenAgain() {
+  const answer = await fetch('/api/session', { credentials: 'same-origin', headers: { Accept: 'application/json' } }).catch(() => null);
+  if (!answer?.ok) return false;
+  const { me, csrf: token } = await answer.json();
+  if (me.membership !== document.body.dataset.me || !csrfMeta || token === csrfMeta.content) return false;
+  csrfMeta.content = token;
+  return true;
+}
+
 const needsSignIn = (problem) => problem.status === 401 && problem.code !== 'wrong_login';
 
 /**
@@ -64,6 +74,7 @@ export async function api(method, url, body, options = {}) {
       return (answer.headers.get('Content-Type') ?? '').includes('json') ? answer.json() : null;
     }
     const problem = await problemOf(answer);
+    if (problem.code === 'csrf' && method !== 'GET' && (await tokenAgain())) continue;
     if (!needsSignIn(problem) || options.signIn === false || !(await signInAgain())) throw problem;
   }
 }

@@ -31,8 +31,9 @@ if (form) {
     }
     button.setAttribute('aria-busy', 'true');
     try {
-      await api('POST', '/api/login', { login: login.value.trim(), password: password.value }, { signIn: false });
-      location.assign(safeNext(form.dataset.next));
+      const answer = await api('POST', '/api/login', { login: login.value.trim(), password: password.value }, { signIn: false });
+      const next = safeNext(form.dataset.next);
+      location.assign(answer.must_change ? `/password?next=${encodeURIComponent(next)}` : next);
     } catch (problem) {
       button.removeAttribute('aria-busy');
       if (problem.name !== 'Problem') throw problem;
@@ -70,4 +71,20 @@ setup?.addEventListener('submit', (event) => {
       showProblem(problem, setup);
     }
   });
+});
+
+const change = document.getElementById('password-form');
+change?.addEventListener('submit', (event) => {
+  event.preventDefault();
+  clearProblem(change);
+  const { old, again } = change.elements;
+  const fresh = change.elements.namedItem('new');
+  if (fresh.value !== again.value) {
+    showProblem({ code: 'again', fields: [{ path: 'again', message: t('两次输入的新密码不一样') }] }, change);
+    return;
+  }
+  busy(change.querySelector('[type="submit"]'), async () => {
+    await api('POST', '/api/password', { old: old.value, new: fresh.value });
+    location.assign(safeNext(change.dataset.next));
+  }, change);
 });

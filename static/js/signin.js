@@ -32,8 +32,8 @@ export function signIn(csrfMeta) {
       error.textContent = '';
       try {
         const answer = await api('POST', '/api/login', { login: login.value.trim(), password: password.value, membership: document.body.dataset.me }, { signIn: false });
-        if (document.body.dataset.staff && answer.staff !== document.body.dataset.staff) {
-          location.assign('/'); // another person: the page and what was typed belong to the first
+        if (document.body.dataset.me && answer.membership !== document.body.dataset.me) {
+          location.assign('/'); // another person or place: the page and what was typed belong to the first
           return;
         }
         if (csrfMeta && answer.csrf) csrfMeta.content = answer.csrf;
