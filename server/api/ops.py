@@ -1,0 +1,85 @@
+"""For the people who run it: health, readiness, figures, CSP reports, the local root certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+
+from aiohttp import web
+
+from server import keys
+from server.api.common import json_response, no_content, read_bounded
+from server.i18n import english
+from server.metrics import CONTENT_TYPE
+from server.problems import Refused
+
+DIRECTIVES = frozenset(
+    {
+        "default-src", "script-src", "script-src-elem", "script-src-attr", "style-src", "style-src-elem",
+        "style-src-attr", "img-src", "media-src", "worker-src", "connect-src", "font-src", "frame-src", "base-uri",
+        "object-src", "frame-ancestors", "form-action", "manifest-src",
+    }
+)  # fmt: skip
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """The process lives and its loop turns."""
+    del request
+    return json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Every part is there and the database answers; 503 names what is missing."""
+    parts = dict(request.app[keys.READY])
+    try:
+        async with asyncio.timeout(2):
+            await request.app[keys.WORK].read(lambda uow: uow.people.organisations())
+        parts["database"] = True
+    except Exception:
+        parts["database"] = False
+    ready = all(parts.values())
+    return json_response({"status": "ready" if ready else "starting", "parts": parts}, status=200 if ready else 503)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Prometheus exposition; this machine alone, or with settings.metrics_token."""
+    figures = request.app[keys.METRICS]
+    folder = request.app[keys.SETTINGS].data
+    if folder.is_dir():
+        figures.disk_free.set((await asyncio.to_thread(shutil.disk_usage, folder)).free)
+    return web.Response(body=figures.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def csp_report(request: web.Request) -> web.Response:
+    """Counts a Content-Security-Policy report by its directive; nothing of it is kept."""
+    raw = await read_bounded(request, 64 * 1024)
+    try:
+        value = json.loads(raw)
+        report = value.get("csp-report", {}) if isinstance(value, dict) else {}
+        directive = report.get("effective-directive") or str(report.get("violated-directive", "")).split(" ")[0]
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise Refused("bad_json") from error
+    known = directive if directive in DIRECTIVES else "other"
+    request.app[keys.METRICS].csp_reports.labels(known).inc()
+    return no_content()
+
+
+async def catalogue(request: web.Request) -> web.Response:
+    """GET /static/i18n/{lang}.json: the strings the browser's code uses; empty for Chinese, the source."""
+    texts = dict(english().browser) if request.match_info["lang"] == "en" else {}
+    return json_response(texts, headers={"Cache-Control": "no-cache"})
+
+
+async def root_certificate(request: web.Request) -> web.StreamResponse:
+    """GET /root.crt: the local CA's certificate, to be installed on the clinic's machines (--tls lan)."""
+    path = request.app[keys.SETTINGS].data / "tls" / "root.crt"
+    if not path.is_file():
+        raise Refused("not_found")
+    return web.Response(
+        body=await asyncio.to_thread(path.read_bytes),
+        headers={
+            "Content-Type": "application/x-x509-ca-cert",
+            "Content-Disposition": 'attachment; filename="huizhen-root.crt"',
+        },
+    )

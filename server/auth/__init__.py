@@ -1,0 +1,1 @@
+"""Accounts, logins, viewing grants and the audit helper."""

@@ -1,0 +1,152 @@
+"""Viewing grants: opening a study is audited once; its images are then served under the grant and only counted.
+
+The scope of a grant is asked anew from consult/access.py when the last answer is older than a second, and at once
+after a revocation, so access that ends, ends for the next frame.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from consult.access import scope_for
+from consult.errors import NotFound
+from consult.model import ConsultationId
+from consult.people import Actor, MembershipId, StaffId
+from consult.scoping import Purpose
+from dicom.model import Scope
+from server.auth.audit import audit
+from server.auth.sessions import SignedIn, digest_of, new_token
+from server.storage.grants import Grant
+from server.storage.unit import SqlUnitOfWork
+from server.work import Work
+
+FRESH = timedelta(seconds=1)
+CACHED = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A grant as it was last read. `scope` None: there is none, or access has ended."""
+
+    at: datetime
+    digest: str
+    expires_at: datetime
+    scope: Scope | None
+    actor: Actor
+
+
+def study_scope(uow: SqlUnitOfWork, actor: Actor, study_uid: str | None, purpose: Purpose) -> Scope:
+    """access.scope_for in the archive's own terms."""
+    found = scope_for(uow, actor, study_uid, purpose)
+    return Scope(
+        organisations=frozenset(found.organisations),
+        studies=frozenset(found.studies),
+        hidden=frozenset(found.hidden),
+    )
+
+
+def open_study(
+    uow: SqlUnitOfWork,
+    *,
+    actor: Actor,
+    login: str,
+    study_uid: str,
+    minutes: int,
+    consultation: ConsultationId | None = None,
+) -> Grant:
+    """Audit the opening and issue the grant, in one commit. NotFound when the study is not the actor's to see."""
+    scope = study_scope(uow, actor, study_uid, Purpose.PIXELS)
+    if not (scope.organisations or study_uid in scope.studies):
+        raise NotFound(kind="study")
+    grant = Grant(
+        digest=digest_of(new_token()),
+        membership=actor.membership,
+        study_uid=study_uid,
+        consultation=consultation,
+        created_at=uow.now,
+        expires_at=uow.now + timedelta(minutes=minutes),
+        login=login,
+    )
+    uow.grants.add(grant)
+    detail = {"consultation": consultation} if consultation else {}
+    audit(uow, actor, "study.open", f"study:{study_uid}", detail=detail)
+    return grant
+
+
+def read_grant(uow: SqlUnitOfWork, actor: Actor, login: str, study_uid: str) -> tuple[Grant, Scope] | None:
+    """The newest living grant of this login for the study, and what it still allows; None without one."""
+    for grant in uow.grants.of(actor.membership, now=uow.now):
+        if grant.study_uid == study_uid and grant.login == login:
+            return grant, study_scope(uow, actor, study_uid, Purpose.PIXELS)
+    return None
+
+
+class Grants:
+    """The grants in use, and the frames served under them since the last flush."""
+
+    def __init__(self, work: Work, clock: Callable[[], datetime]) -> None:
+        self._work = work
+        self._clock = clock
+        self._held: dict[tuple[str, str], Held] = {}
+        self._frames: Counter[str] = Counter()
+
+    async def scope(self, login: SignedIn, study_uid: str, *, frames: int = 0) -> Scope | None:
+        """What this login may fetch of the study under its grant; None without a living one. Counts `frames`."""
+        now = self._clock()
+        key = (login.digest, study_uid)
+        held = self._held.get(key)
+        if held is None or not timedelta(0) <= now - held.at < FRESH:
+            found = await self._work.read(read_grant, login.actor, login.digest, study_uid)
+            if found is None:
+                self._held.pop(key, None)
+                return None
+            grant, scope = found
+            held = Held(
+                at=now, digest=grant.digest, expires_at=grant.expires_at, scope=scope, actor=login.actor
+            )
+            if len(self._held) >= CACHED:
+                self._held.clear()
+            self._held[key] = held
+        if held.expires_at <= now:
+            return None
+        if frames:
+            self._frames[held.digest] += frames
+        return held.scope
+
+    async def flush(self) -> None:
+        """Write the counted frames; what fails to be written is counted again the next time."""
+        counted, self._frames = self._frames, Counter()
+        if not counted:
+            return
+        try:
+            await self._work.run(count_frames, dict(counted))
+        except Exception:
+            self._frames.update(counted)
+            raise
+
+    def forget(
+        self,
+        *,
+        login: str | None = None,
+        staff: StaffId | None = None,
+        memberships: Iterable[MembershipId] = (),
+    ) -> None:
+        """Ask again for these before the next frame."""
+        ended = frozenset(memberships)
+        for key, held in list(self._held.items()):
+            if key[0] == login or held.actor.staff == staff or held.actor.membership in ended:
+                del self._held[key]
+
+    def on_revoke(self, memberships: frozenset[MembershipId], consultation: ConsultationId) -> None:
+        """Callback of the hub."""
+        del consultation
+        self.forget(memberships=memberships)
+
+
+def count_frames(uow: SqlUnitOfWork, frames: dict[str, int]) -> None:
+    """Add what was served to the grants' rows."""
+    for digest, number in frames.items():
+        uow.grants.count(digest, number)

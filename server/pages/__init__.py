@@ -1,0 +1,82 @@
+"""HTML pages. `render` is the only way a template is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from datetime import date, datetime, tzinfo
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from aiohttp import web
+
+from server import i18n, keys, labels
+from server.auth.people import Me, load_me
+from server.pages.assets import Assets
+
+TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+
+
+def environment(assets: Assets, *, demo: bool, tz: tzinfo) -> jinja2.Environment:
+    """The template environment: autoescape on, undefined names fail loudly, nothing compiled on disk."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    templates.globals.update(static=assets.url, icon=assets.icon, demo=demo, _=i18n._)
+    labels.install(templates)
+    templates.filters.update(filters(tz))
+    return templates
+
+
+NOW: ContextVar[datetime] = ContextVar("now")
+"""The moment of the present page, for the filters; macros imported without context see it too."""
+
+
+def filters(tz: tzinfo) -> dict[str, Callable[..., str]]:
+    """dt, date, ago, age: in the language of the request, on the wall clock of `tz`."""
+
+    def dt(moment: datetime | None) -> str:
+        return i18n.local_text(moment, tz)
+
+    def day(value: date | datetime | None) -> str:
+        return i18n.date_text(value, tz)
+
+    def ago(moment: datetime | None) -> str:
+        return i18n.ago(moment, NOW.get(), i18n.LANG.get())
+
+    def age(birth: date | None, on: date | datetime | None = None) -> str:
+        return i18n.age(birth, on or NOW.get().astimezone(tz), i18n.LANG.get())
+
+    return {"dt": dt, "date": day, "ago": ago, "age": age}
+
+
+async def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
+    """The page in the language of the request. Besides `context` a template sees: _, static, icon, labels, me, lang,
+    demo, csrf, now, page, and the filters dt, date, ago, age.
+    """
+    app = request.app
+    login = request.get(keys.LOGIN)
+    me: Me | None = None
+    if login is not None:
+        me = await app[keys.WORK].read(load_me, login.actor)
+    now = app[keys.CLOCK]()
+    NOW.set(now)
+    values = {
+        "me": me,
+        "lang": i18n.LANG.get(),
+        "csrf": login.csrf if login else "",
+        "now": now,
+        "page": "",
+        "banner": None,
+    }
+    html = app[keys.TEMPLATES].get_template(template).render(values | context)
+    return web.Response(
+        text=html, status=status, content_type="text/html", charset="utf-8", headers={"Cache-Control": "no-store"}
+    )
+

@@ -1,0 +1,151 @@
+"""The one table: error code → HTTP status and sentence. docs/errors.md explains each code; a test compares all three.
+
+JSON callers get `application/problem+json` (RFC 9457) with our members `code`, `fields`, `request_id`; people get the
+same words on a page. No text ever contains what the user typed or anything of a patient.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from server.i18n import N_, translate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a code means: status, short title, and the sentence that says what to do (placeholders from `params`)."""
+
+    status: int
+    title: str
+    detail: str
+
+
+def entry(status: int, title: str, detail: str) -> Entry:
+    return Entry(status=status, title=title, detail=detail)
+
+
+class Refused(Exception):  # noqa: N818 - reads as "raise Refused(…)"
+    """An HTTP-side refusal: `code` stands in TABLE. `headers` go to the answer (Retry-After)."""
+
+    def __init__(self, code: str, *, headers: Mapping[str, str] | None = None, **params: Any) -> None:
+        super().__init__(code)
+        self.code = code
+        self.params = params
+        self.headers = dict(headers or {})
+        self.fields: tuple[tuple[Any, ...], ...] = ()
+
+
+TABLE: Mapping[str, Entry] = {
+    # the clinical heart
+    "consult_error": entry(400, N_("无法完成"), N_("这一步无法完成。请刷新页面后再试。")),
+    "not_found": entry(404, N_("没有找到"), N_("没有这一项，或者您无权查看。请检查地址，或回到工作列表。")),
+    "not_allowed": entry(403, N_("不能这样做"), N_("您目前的身份不能执行这一操作。如需办理，请联系本机构管理员。")),
+    "stale": entry(409, N_("内容已被他人更新"), N_("您打开之后，别人保存了新的内容。您填写的内容仍在页面上，请核对后再保存。")),
+    "wrong_state": entry(409, N_("当前状态不能这样做"), N_("会诊的状态已经变化，这一步不再适用。请刷新查看最新进展。")),
+    "invalid": entry(422, N_("有内容需要修改"), N_("请按提示修改后再提交。")),
+    "conflict": entry(409, N_("已被占用"), N_("同样的记录已经存在，或已有人先一步办理。请刷新查看。")),
+    "document_refused": entry(422, N_("文件无法使用"), N_("这个文件无法作为附件：请上传 PDF、JPEG 或 PNG，且文件完整、未加密、不超过 60 页。")),
+    # sign-in and permission
+    "signed_out": entry(401, N_("请先登录"), N_("请登录后继续。")),
+    "session_expired": entry(401, N_("登录已过期"), N_("登录已过期，请重新登录。您填写的内容不会丢失。")),
+    "wrong_login": entry(401, N_("登录失败"), N_("账号或密码不正确。请检查后再试。")),
+    "wrong_password": entry(403, N_("密码不正确"), N_("密码不正确。请再试一次。")),
+    "locked_out": entry(429, N_("尝试次数过多"), N_("密码连续输错，请在 {seconds} 秒后再试，或请管理员重设密码。")),
+    "no_membership": entry(403, N_("没有任职机构"), N_("您的账号目前没有任职的机构。请联系管理员。")),
+    "unlock_required": entry(403, N_("需要密码"), N_("签名前请再次输入密码。")),
+    "csrf": entry(403, N_("页面已失效"), N_("这个页面的安全令牌已失效。请刷新页面后再试。")),
+    "foreign_origin": entry(403, N_("来源不受信任"), N_("请求不是从本系统的页面发出的，已被拒绝。")),
+    "setup_code": entry(403, N_("初始化码不正确"), N_("请输入服务器控制台上显示的初始化码。")),
+    "setup_done": entry(409, N_("已经初始化"), N_("系统已有管理员，请直接登录。")),
+    # requests
+    "bad_request": entry(400, N_("请求无法理解"), N_("请求的格式不正确。请刷新页面后再试。")),
+    "bad_json": entry(400, N_("请求无法理解"), N_("内容不是有效的 JSON。请刷新页面后再试。")),
+    "media_type": entry(415, N_("格式不支持"), N_("这一地址不接受这种格式的内容。")),
+    "not_acceptable": entry(406, N_("格式不支持"), N_("无法按要求的格式给出内容。")),
+    "method": entry(405, N_("不支持的操作"), N_("这一地址不支持这种操作。")),
+    "too_large": entry(413, N_("内容过大"), N_("内容超过了允许的大小（{limit}）。请缩小或分开后再发送。")),
+    "too_many": entry(429, N_("请求过于频繁"), N_("请稍等片刻再试。")),
+    "range": entry(416, N_("范围不正确"), N_("要求的范围超出了内容。")),
+    "precondition": entry(412, N_("条件不满足"), N_("内容已经变化，请刷新后再试。")),
+    "busy": entry(503, N_("系统繁忙"), N_("系统正忙，请稍后再试。您填写的内容仍在页面上。")),
+    "disk_full": entry(507, N_("存储空间不足"), N_("服务器存储空间不足，内容没有保存。请通知管理员，腾出空间后再试。")),
+    "starting": entry(503, N_("正在启动"), N_("系统正在启动，请稍候几秒再试。")),
+    "internal": entry(500, N_("系统出错"), N_("系统出现了意外错误，内容没有保存。请再试一次；如仍不行，请把编号告诉管理员。")),
+}
+
+FIELDS: dict[str, str] = {
+    "required": N_("请填写此项"),
+    "too_short": N_("内容太短，至少 {min} 个字"),
+    "too_long": N_("内容太长，最多 {max} 个字"),
+    "type": N_("格式不正确"),
+    "unknown": N_("不认识的项目"),
+    "choice": N_("请从列表中选择"),
+    "taken": N_("已被使用，请换一个"),
+    "weak_password": N_("密码太短，至少 {min} 位"),
+    "wrong_password": N_("密码不正确"),
+    "same_password": N_("新密码不能与旧密码相同"),
+    "login_form": N_("登录名由 2–32 个小写字母、数字、点、下划线或连字符组成"),
+    "not_self": N_("不能修改自己的账号，请由另一位管理员办理"),
+    "last_admin": N_("这是最后一位管理员，不能停用"),
+}
+
+
+def status_of(code: str) -> int:
+    """The HTTP status of a code; unknown codes are our own fault: 500."""
+    return TABLE[code].status if code in TABLE else 500
+
+
+def register_field_texts(texts: Mapping[str, str]) -> None:
+    """Add sentences for reason codes of `Invalid` fields (a package brings its own); an existing code is refused."""
+    for code, text in texts.items():
+        if FIELDS.get(code, text) != text:
+            raise ValueError(f"field code {code} has two sentences")
+    FIELDS.update(texts)
+
+
+class Lenient(string.Formatter):
+    """str.format without attribute access, which leaves unknown placeholders empty."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        return kwargs.get(field_name, ""), field_name
+
+
+def fill(text: str, params: Mapping[str, Any]) -> str:
+    """The sentence with its placeholders; only plain values are printed, so nothing leaks by accident."""
+    plain = {key: value for key, value in params.items() if isinstance(value, str | int | float)}
+    return Lenient().vformat(text, (), plain)
+
+
+def field_list(fields: Iterable[tuple[Any, ...]], lang: str) -> list[dict[str, str]]:
+    """[{path, code, message}] of an Invalid's fields (path, code[, params])."""
+    listed = []
+    for path, code, *rest in fields:
+        params = rest[0] if rest and isinstance(rest[0], Mapping) else {}
+        text = FIELDS.get(code, N_("此项填写有误"))
+        listed.append({"path": str(path), "code": str(code), "message": fill(translate(text, lang), params)})
+    return listed
+
+
+def problem(
+    code: str,
+    *,
+    lang: str,
+    request_id: str,
+    params: Mapping[str, Any] | None = None,
+    fields: Iterable[tuple[Any, ...]] = (),
+) -> dict[str, Any]:
+    """The members of a problem+json body in one language."""
+    known = code if code in TABLE else "internal"
+    row = TABLE[known]
+    return {
+        "type": "about:blank",
+        "title": translate(row.title, lang),
+        "status": row.status,
+        "code": known,
+        "detail": fill(translate(row.detail, lang), params or {}),
+        "fields": field_list(fields, lang),
+        "request_id": request_id,
+    }

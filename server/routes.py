@@ -1,0 +1,188 @@
+"""Every URL with its policy, on one page. A route without a policy stops start-up.
+
+Each block belongs to one part of the product and imports its own handlers, so that parts can be added side by side.
+A handler's own rights on the object (whose consultation?) are decided in the service by consult/access.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from aiohttp import web
+
+from consult.people import Role
+from server import keys
+from server.policy import (
+    CLINICAL,
+    OPS,
+    PUBLIC,
+    REPORTS,
+    SIGNED_IN,
+    STATIC,
+    Policy,
+    consultation,
+    patient,
+    roles,
+)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method on one path."""
+
+    method: str
+    path: str
+    handler: Handler
+    policy: Policy
+
+
+def pages() -> Sequence[Route]:
+    from server.pages import login, setup, worklist
+
+    return (
+        Route("GET", "/login", login.page, PUBLIC),
+        Route("GET", "/setup", setup.page, PUBLIC),
+        Route("GET", "/password", login.password_page, SIGNED_IN),
+        Route("GET", "/", worklist.worklist, SIGNED_IN),
+    )
+
+
+def worklists() -> Sequence[Route]:
+    from server.api import worklist
+
+    return (
+        Route("POST", "/api/worklist", worklist.worklist_rows, CLINICAL),
+        Route("GET", "/api/shell", worklist.shell_state, SIGNED_IN),
+    )
+
+
+def admin() -> Sequence[Route]:
+    return ()
+
+
+def api_session() -> Sequence[Route]:
+    from server.api import session, setup
+
+    return (
+        Route("POST", "/api/login", session.sign_in, PUBLIC),
+        Route("POST", "/api/logout", session.sign_out, SIGNED_IN),
+        Route("POST", "/api/logout/everywhere", session.sign_out_everywhere, SIGNED_IN),
+        Route("GET", "/api/session", session.me, SIGNED_IN),
+        Route("POST", "/api/session/unlock", session.unlock, SIGNED_IN),
+        Route("POST", "/api/place", session.change_place, SIGNED_IN),
+        Route("POST", "/api/password", session.change_password, SIGNED_IN),
+        Route("POST", "/api/setup", setup.first_admin, PUBLIC),
+    )
+
+
+def api_people() -> Sequence[Route]:
+    return ()
+
+
+def api_patients() -> Sequence[Route]:
+    from server.api import patients
+
+    return (
+        Route("POST", "/api/patients/search", patients.search, CLINICAL),
+        Route("POST", "/api/patients/duplicates", patients.duplicates, CLINICAL),
+        Route("POST", "/api/patients", patients.register, CLINICAL),
+        Route("GET", "/api/patients/{id}", patients.read, patient("read")),
+        Route("PATCH", "/api/patients/{id}", patients.update, patient("write")),
+        Route("POST", "/api/patients/{id}/merge", patients.merge, patient("merge")),
+        Route("POST", "/api/patients/{id}/unmerge", patients.unmerge, patient("merge")),
+    )
+
+
+def api_consultations() -> Sequence[Route]:
+    from server.api import consultations as c
+
+    return (
+        Route("POST", "/api/consultations", c.start, roles(Role.CLINIC_DOCTOR)),
+        Route("POST", "/api/consultations/stat", c.start_stat, roles(Role.CLINIC_DOCTOR)),
+        Route("POST", "/api/his-text", c.parse_his, roles(Role.CLINIC_DOCTOR)),
+        Route("PUT", "/api/consultations/{id}/request", c.save, consultation("write")),
+        Route("DELETE", "/api/consultations/{id}", c.delete, consultation("delete")),
+        Route("POST", "/api/consultations/{id}/consents", c.give_consent, consultation("consent")),
+        Route(
+            "POST", "/api/consultations/{id}/consents/{consent}/withdraw", c.withdraw_consent, consultation("consent")
+        ),
+        Route("POST", "/api/consultations/{id}/studies/{uid}/end", c.end_share, consultation("share")),
+        *(
+            Route("POST", f"/api/consultations/{{id}}/{name}", handler, consultation(name, also=(Role.ORG_ADMIN,)))
+            for name, handler in c.STEPS.items()
+        ),
+    )
+
+
+def api_documents() -> Sequence[Route]:
+    from server.api import documents
+
+    return (
+        Route("POST", "/api/consultations/{id}/documents", documents.add, consultation("document", limit=0)),
+        Route("GET", r"/api/documents/{id}/pages/{n:\d{1,4}}", documents.page, consultation("document")),
+        Route("POST", "/api/documents/{id}/void", documents.void, consultation("document")),
+    )
+
+
+def api_studies() -> Sequence[Route]:
+    return ()
+
+
+def api_reports() -> Sequence[Route]:
+    return ()
+
+
+def room() -> Sequence[Route]:
+    return ()
+
+
+def dicomweb() -> Sequence[Route]:
+    return ()
+
+
+def ops() -> Sequence[Route]:
+    from server.api import ops as handlers
+    from server.pages import assets
+
+    return (
+        Route("GET", "/healthz", handlers.healthz, STATIC),
+        Route("GET", "/readyz", handlers.readyz, STATIC),
+        Route("GET", "/metrics", handlers.metrics, OPS),
+        Route("POST", "/csp-report", handlers.csp_report, REPORTS),
+        Route("GET", "/root.crt", handlers.root_certificate, STATIC),
+        Route("GET", "/static/i18n/{lang:zh|en}.json", handlers.catalogue, STATIC),
+        Route("GET", "/static/{path:.+}", assets.static_file, STATIC),
+    )
+
+
+BLOCKS: tuple[Callable[[], Iterable[Route]], ...] = (
+    pages, worklists, admin, api_session, api_people, api_patients, api_consultations, api_documents, api_studies,
+    api_reports, room, dicomweb, ops,
+)  # fmt: skip
+
+
+def all_routes() -> tuple[Route, ...]:
+    """Every route of every block, in the order they are tried."""
+    return tuple(chain.from_iterable(block() for block in BLOCKS))
+
+
+def install(app: web.Application) -> None:
+    """Put the routes and their policies into the application; ValueError for a route without a policy or a twin."""
+    policies: dict[web.AbstractRoute, Policy] = {}
+    seen: set[tuple[str, str]] = set()
+    for route in all_routes():
+        if not isinstance(route.policy, Policy):
+            raise TypeError(f"{route.method} {route.path} has no policy")
+        if (route.method, route.path) in seen:
+            raise ValueError(f"{route.method} {route.path} stands twice in routes.py")
+        seen.add((route.method, route.path))
+        added = app.router.add_route(route.method, route.path, route.handler)
+        policies[added] = route.policy
+        if route.method == "GET" and ("HEAD", route.path) not in seen:
+            seen.add(("HEAD", route.path))
+            policies[app.router.add_route("HEAD", route.path, route.handler)] = route.policy
+    app[keys.POLICIES] = policies

@@ -1,0 +1,158 @@
+"""Listening: the server process from its first line on the console to its last."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import signal
+import ssl
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+
+from aiohttp import web
+
+from server import keys, logs
+from server.app import create_app
+from server.settings import Settings
+from server.tls import lan_certificate, lan_names, outward_address, server_context
+
+LOG = logging.getLogger("huizhen.server")
+# One time-out bounds an idle connection and a request whose headers never end (aiohttp waits for both alike).
+IDLE_SECONDS = 30.0
+SHUTDOWN_SECONDS = 5.0
+LONGEST_SOCKET = 100        # sun_path holds 108 bytes (unix(7))
+DEMO_NAMES = ("clinic", "expert", "tech")
+Say = Callable[[str], None]
+
+
+def serve(settings: Settings, say: Say) -> int:
+    """Run until SIGINT or SIGTERM; 1 with a sentence when it cannot listen."""
+    logs.configure(settings.logs.level, settings.logs.format)
+    return asyncio.run(listen(settings, say))
+
+
+def runner_of(app: web.Application) -> web.AppRunner:
+    """The runner with our bounds: no inflated bodies, no access lines of aiohttp's own, headers in time."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=IDLE_SECONDS,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        handle_signals=False,
+        max_line_size=8190,
+        max_field_size=8190,
+        max_headers=100,
+    )
+
+
+async def listen(settings: Settings, say: Say) -> int:
+    """Start everything, tell the addresses, wait for the signal, stop in order."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    context = tls_context(settings)
+    app = create_app(settings)
+    runner = runner_of(app)
+    control: web.AppRunner | None = None
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context, reuse_address=True)
+        try:
+            await site.start()
+        except OSError as error:
+            say(cannot_listen(settings, error))
+            return 1
+        port = int(runner.addresses[0][1])
+        control = await start_control(app)
+        if settings.demo:
+            await seed_demo(app, say)
+        tell(app, settings, port, say)
+        await stop.wait()
+        return 0
+    finally:
+        if control is not None:
+            await control.cleanup()
+            settings.control_socket.unlink(missing_ok=True)
+        await runner.cleanup()
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Nothing, the local CA's certificate, or the files of the settings."""
+    if settings.tls.mode == "off":
+        return None
+    if settings.tls.mode == "files":
+        from pathlib import Path
+
+        return server_context(Path(settings.tls.certificate), Path(settings.tls.key))
+    made = lan_certificate(settings.data / "tls", lan_names())
+    return server_context(made.chain, made.key)
+
+
+def cannot_listen(settings: Settings, error: OSError) -> str:
+    """Why not, and what to do."""
+    where = f"{settings.host}:{settings.port}"
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"huizhen: another program already listens on {where}. Stop it, or choose another port: "
+            f"--port {settings.port + 1} (make run PORT={settings.port + 1})."
+        )
+    if error.errno == errno.EACCES:
+        return f"huizhen: not allowed to listen on {where}. Choose a port above 1023: --port 8080."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"huizhen: this machine has no address {settings.host}. Use --host 127.0.0.1 or --host 0.0.0.0."
+    return f"huizhen: cannot listen on {where}: {error.strerror or error}"
+
+
+async def start_control(app: web.Application) -> web.AppRunner | None:
+    """The local socket for commands of a second process; only the owner of the data folder can open it."""
+    from server.control import control_app
+
+    path = app[keys.SETTINGS].control_socket
+    if len(str(path).encode()) > LONGEST_SOCKET:
+        LOG.warning("control socket left out: the path of the data folder is too long")
+        return None
+    with suppress(OSError):
+        if stat.S_ISSOCK(path.stat().st_mode):
+            path.unlink()
+    control = web.AppRunner(control_app(app), access_log=None)
+    await control.setup()
+    await web.UnixSite(control, str(path)).start()
+    path.chmod(0o600)
+    return control
+
+
+async def seed_demo(app: web.Application, say: Say) -> None:
+    """Fill an empty installation with the demo city (server/demo, another room of the house)."""
+    try:
+        from server import demo
+    except ImportError:
+        LOG.warning("this build has no demo city")
+        return
+    await demo.seed(app, say)
+
+
+def tell(app: web.Application, settings: Settings, port: int, say: Say) -> None:
+    """Addresses for people, and what to do first."""
+    scheme = "http" if settings.tls.mode == "off" else "https"
+    suffix = "" if port == {"http": 80, "https": 443}[scheme] else f":{port}"
+    open_to_all = settings.host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+    host = "localhost" if open_to_all or settings.host in {"127.0.0.1", "::1"} else settings.host
+    say("")
+    say(f"  Huizhen 会诊    {scheme}://{host}{suffix}/")
+    if settings.demo and host == "localhost":
+        for name in DEMO_NAMES:
+            say(f"                  {scheme}://{name}.localhost{suffix}/")
+    if open_to_all and (address := outward_address()):
+        say(f"  on the network  {scheme}://{address}{suffix}/")
+    if settings.tls.mode == "lan":
+        say(f"  root to install {settings.data / 'tls' / 'root.crt'}  (or {scheme}://{host}{suffix}/root.crt)")
+    for url in settings.public_urls:
+        say(f"  public          {url}")
+    if code := app[keys.SETUP_CODE]:
+        say(f"  first set-up    {scheme}://{host}{suffix}/setup   code {code[0]}")
+    say("  stop with Ctrl-C")
+    say("")

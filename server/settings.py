@@ -1,0 +1,251 @@
+"""Every setting of one installation: one TOML file, then `HUIZHEN_*` variables over it.
+
+A variable names the path with double underscores: `HUIZHEN_SESSION__IDLE_MINUTES=30`. Lists may be written as
+JSON or separated by commas. Unknown names stop start-up: a mistyped setting must never pass in silence.
+docs/settings.md and deploy/huizhen.toml describe each field; a test compares them with this class.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "HUIZHEN_"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text names the setting and what is wrong with it."""
+
+    code = "settings"
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the TOML file."""
+
+
+class Tls(Section):
+    mode: Annotated[
+        Literal["off", "lan", "files"],
+        Meta(description="off; lan: a local CA with an installable root; files: certificate and key below"),
+    ] = "off"
+    certificate: Annotated[str, Meta(description="PEM file with the certificate chain (mode files)")] = ""
+    key: Annotated[str, Meta(description="PEM file with the private key (mode files)")] = ""
+
+
+class Database(Section):
+    url: Annotated[str, Meta(description="SQLAlchemy URL; empty: SQLite in the data folder")] = ""
+
+
+class Session(Section):
+    idle_minutes: Annotated[int, Meta(description="a login ends after this long without a request", ge=1)] = 60
+    absolute_hours: Annotated[int, Meta(description="a login ends after this long in any case", ge=1)] = 12
+    lockout_failures: Annotated[int, Meta(description="wrong passwords before a login waits", ge=1)] = 5
+    lockout_seconds: Annotated[
+        int, Meta(description="first waiting time; doubles with every further wrong password", ge=1)
+    ] = 30
+    lockout_max_seconds: Annotated[int, Meta(description="the longest waiting time", ge=1)] = 900
+    sign_unlock_minutes: Annotated[
+        int, Meta(description="after the password was given for signing, it is not asked again for this long", ge=1)
+    ] = 15
+    password_length: Annotated[int, Meta(description="shortest password accepted", ge=8)] = 10
+
+
+class Access(Section):
+    expert_days_after_close: Annotated[
+        int, Meta(description="an expert still sees a closed consultation for this many days", ge=0)
+    ] = 30
+    viewing_grant_minutes: Annotated[
+        int, Meta(description="opening a study lets its images be fetched for this long", ge=1)
+    ] = 15
+
+
+class Deadlines(Section):
+    stat_accept_minutes: Annotated[int, Meta(description="STAT: accepted within", ge=1)] = 3
+    urgent_accept_minutes: Annotated[int, Meta(description="urgent: accepted within", ge=1)] = 30
+    routine_accept_hours: Annotated[int, Meta(description="routine: accepted within, clock hours", ge=1)] = 24
+    stat_done_minutes: Annotated[int, Meta(description="STAT: opinion within", ge=1)] = 10
+    urgent_done_minutes: Annotated[int, Meta(description="urgent: opinion within", ge=1)] = 120
+    routine_done_hours: Annotated[int, Meta(description="routine: opinion within, clock hours", ge=1)] = 48
+    report_hours: Annotated[int, Meta(description="report after the session within", ge=1)] = 24
+    acknowledge_hours: Annotated[int, Meta(description="clinic acknowledges the report within", ge=1)] = 24
+
+
+class IceServer(Section):
+    urls: Annotated[tuple[str, ...], Meta(description="stun: or turn: addresses")]
+    username: Annotated[str, Meta(description="fixed user, when the server has no shared secret")] = ""
+    credential: Annotated[str, Meta(description="fixed password")] = ""
+
+
+class Ice(Section):
+    servers: Annotated[tuple[IceServer, ...], Meta(description="STUN and TURN servers with fixed credentials")] = ()
+    turn_urls: Annotated[tuple[str, ...], Meta(description="TURN addresses that share turn_secret (coturn)")] = ()
+    turn_secret: Annotated[str, Meta(description="coturn's static-auth-secret; credentials are made from it")] = ""
+    turn_ttl_seconds: Annotated[int, Meta(description="a TURN credential lives this long", ge=60)] = 3600
+
+
+class Room(Section):
+    lost_minutes: Annotated[int, Meta(description="a lost seat is kept this long", ge=1)] = 30
+    private_candidates: Annotated[
+        Literal["own_subnet", "all", "none"],
+        Meta(description="which private network addresses may pass between browsers"),
+    ] = "own_subnet"
+
+
+class Uploads(Section):
+    instance_mb: Annotated[int, Meta(description="largest single DICOM object", ge=1)] = 2048
+    document_mb: Annotated[int, Meta(description="largest document or photograph", ge=1)] = 25
+    json_kb: Annotated[int, Meta(description="largest form or JSON body", ge=16)] = 1024
+    memory_mb: Annotated[int, Meta(description="all bodies waiting in memory together", ge=16)] = 96
+    disk_reserve_mb: Annotated[int, Meta(description="uploads stop when less than this is free", ge=0)] = 512
+
+
+class Webhook(Section):
+    url: Annotated[str, Meta(description="called for urgent offers, without patient data (pager of the hospital)")] = ""
+    secret: Annotated[str, Meta(description="signs the call: header X-Huizhen-Signature, HMAC-SHA256")] = ""
+    timeout_seconds: Annotated[int, Meta(description="give up a call after", ge=1)] = 5
+
+
+class Logs(Section):
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least severity written")] = "info"
+    format: Annotated[Literal["json", "text"], Meta(description="one JSON object a line, or text for people")] = "json"
+
+
+class Settings(Section):
+    data: Annotated[Path, Meta(description="data folder: database, packs, keys")] = Path("data")
+    host: Annotated[str, Meta(description="address to listen on; 127.0.0.1 is this machine alone")] = "127.0.0.1"
+    port: Annotated[int, Meta(description="port to listen on; 0: any free one", ge=0, le=65535)] = 8080
+    public_urls: Annotated[
+        tuple[str, ...],
+        Meta(description="addresses people use (scheme://host[:port]); empty: whatever host the browser names"),
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="addresses or networks whose X-Forwarded-* and Forwarded headers are believed"),
+    ] = ()
+    demo: Annotated[bool, Meta(description="demo city; every page is marked so")] = False
+    language: Annotated[Literal["zh", "en"], Meta(description="language when the browser says nothing")] = "zh"
+    timezone: Annotated[str, Meta(description="time zone of dates on pages and paper")] = "Asia/Shanghai"
+    metrics_token: Annotated[
+        str, Meta(description="bearer token for /metrics from other machines; empty: this machine alone")
+    ] = ""
+    tls: Annotated[Tls, Meta(description="encryption")] = Tls()
+    database: Annotated[Database, Meta(description="clinical database")] = Database()
+    session: Annotated[Session, Meta(description="logins")] = Session()
+    access: Annotated[Access, Meta(description="how long access lasts")] = Access()
+    deadlines: Annotated[Deadlines, Meta(description="deadlines of a consultation")] = Deadlines()
+    ice: Annotated[Ice, Meta(description="paths for sound and picture")] = Ice()
+    room: Annotated[Room, Meta(description="the live room")] = Room()
+    uploads: Annotated[Uploads, Meta(description="limits of what may be sent")] = Uploads()
+    webhook: Annotated[Webhook, Meta(description="the hospital's own pager")] = Webhook()
+    logs: Annotated[Logs, Meta(description="logs, on standard error")] = Logs()
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database.url or f"sqlite:///{(self.data / 'huizhen.sqlite3').resolve()}"
+
+    @property
+    def control_socket(self) -> Path:
+        """The local socket through which commands reach the running server."""
+        return self.data / "control.sock"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one process that may change the data folder."""
+        return self.data / "huizhen.lock"
+
+
+def struct_of(annotation: Any) -> type[Section] | None:
+    """The section class inside an annotation such as Annotated[Session, Meta(…)], or None."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def described(section: type[Section] = Settings, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """(dotted name, description, default) of every setting that is not itself a section."""
+    hints = get_type_hints(section, include_extras=True)
+    for field in msgspec.structs.fields(section):
+        hint = hints[field.name]
+        inner = struct_of(hint)
+        if inner is not None:
+            yield from described(inner, f"{prefix}{field.name}.")
+            continue
+        meta = next((extra for extra in get_args(hint)[1:] if isinstance(extra, Meta)), None)
+        default = None if field.default is msgspec.NODEFAULT else field.default
+        yield f"{prefix}{field.name}", (meta.description if meta else None) or "", default
+
+
+def load_settings(
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    override: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Settings from the TOML file (if any), variables over it, command-line values over both; SettingsError."""
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"{path}: {error.strerror or error}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: {error}") from error
+    merge(values, from_environment(os.environ if environment is None else environment))
+    merge(values, override or {})
+    try:
+        return msgspec.convert(values, Settings, strict=False, dec_hook=path_of)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"settings: {error}") from error
+
+
+def path_of(kind: type, value: Any) -> Any:
+    """TOML and variables write a path as text."""
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise NotImplementedError
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Nested values of all `HUIZHEN_*` variables; HUIZHEN_CONFIG names the file and is no setting."""
+    values: dict[str, Any] = {}
+    lists = {name for name, _, default in described() if isinstance(default, tuple)}
+    for name, text in environment.items():
+        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
+            continue
+        *parents, leaf = name.removeprefix(PREFIX).lower().split("__")
+        value: Any = text
+        if ".".join([*parents, leaf]) in lists:
+            value = list_value(name, text)
+        table = values
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        table[leaf] = value
+    return values
+
+
+def list_value(name: str, text: str) -> list[Any]:
+    """A list from JSON or from comma-separated text."""
+    if not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from error
+    return list(value)
+
+
+def merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
+    """Lay `over` on `base`, table by table."""
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            merge(base[key], value)
+        else:
+            base[key] = dict(value) if isinstance(value, Mapping) else value
