@@ -1,0 +1,47 @@
+"""The reliable messages of one seat that its browser has not acknowledged: numbered, bounded in bytes."""
+
+from collections import deque
+
+from server.signalling.schema import REPLAY_LIMIT
+
+
+class Replay:
+    """Numbers start at 1 under an epoch. When the bytes exceed the limit the oldest are forgotten, never the count."""
+
+    __slots__ = ("_bytes", "_frames", "limit", "seq")
+
+    def __init__(self, limit: int = REPLAY_LIMIT) -> None:
+        self.limit = limit
+        self.seq = 0
+        self._frames: deque[tuple[int, bytes]] = deque()
+        self._bytes = 0
+
+    def next(self) -> int:
+        """The number of the message that is about to be put."""
+        return self.seq + 1
+
+    def put(self, frame: bytes) -> int:
+        """Keep a frame under the next number and return that number."""
+        self.seq += 1
+        self._frames.append((self.seq, frame))
+        self._bytes += len(frame)
+        while self._bytes > self.limit and self._frames:
+            self._bytes -= len(self._frames.popleft()[1])
+        return self.seq
+
+    def acknowledge(self, seq: int) -> None:
+        """Everything up to `seq` has arrived."""
+        while self._frames and self._frames[0][0] <= seq:
+            self._bytes -= len(self._frames.popleft()[1])
+
+    def after(self, seq: int) -> list[bytes] | None:
+        """Frames after `seq`, oldest first; None when some of them are forgotten or `seq` is of the future."""
+        if seq > self.seq:
+            return None
+        kept = [frame for number, frame in self._frames if number > seq]
+        return kept if len(kept) == self.seq - seq else None
+
+    @property
+    def size(self) -> int:
+        """Bytes kept."""
+        return self._bytes

@@ -1,0 +1,142 @@
+"""All rooms of this process: made from rows when somebody comes, closed by revocation, tidied once a second.
+
+A restart loses only memory. The next hello makes the room again under a new epoch, and its first answer is a snapshot.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from consult import attending
+from consult.errors import ConsultError
+from consult.model import ConsultationId, SeatState, SessionId
+from consult.people import Actor, MembershipId
+from server.settings import Settings
+from server.signalling import schema as s
+from server.signalling.connection import Connection
+from server.signalling.handling import Handler
+from server.signalling.ice import ice_servers
+from server.signalling.limits import Limiter
+from server.signalling.room import Live, Room, Services
+
+LOG = logging.getLogger("huizhen.room")
+GRACE = timedelta(seconds=5)          # a socket away for longer leaves a gap in the attendance
+KEEP_EMPTY = timedelta(minutes=10)    # an empty room's memory
+RECHECK = timedelta(seconds=15)       # rows are read again even if nobody said that they changed
+
+
+class Rooms:
+    """Composition of everything under this package; one per application."""
+
+    def __init__(self, *, services: Services, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self.services, self.settings, self.clock = services, settings, clock
+        self.handler = Handler(settings, clock)
+        self.rooms: dict[SessionId, Room] = {}
+        self._making: dict[SessionId, asyncio.Lock] = {}
+        self._checked: dict[SessionId, datetime] = {}
+
+    async def room(self, session: SessionId) -> Room:
+        """The room of a session, made from its rows if it is not in memory."""
+        lock = self._making.setdefault(session, asyncio.Lock())
+        async with lock:
+            room = self.rooms.get(session)
+            if room is None:
+                view = await self.services.read(attending.room_rows, session=session)
+                room = Room(view, services=self.services, clock=self.clock)
+                self.rooms[session] = room
+                self._checked[session] = self.clock()
+            return room
+
+    async def join(
+        self, *, actor: Actor, login: str, remote: str | None, hello: s.Hello, connection: Connection, seconds: float
+    ) -> tuple[Room, Live]:
+        """Seat a socket: permission and seat by the rows, then welcome. Raises ConsultError."""
+        session = SessionId(hello.session)
+        seat = await self.services.run(attending.take_seat, actor=actor, session=session)
+        room = await self.room(session)
+        await room.refresh()
+        live = room.seats[seat.id]
+        async with live.lock:
+            if live.info.seat.state is SeatState.LOST:
+                await self.services.run(attending.seat_back, seat=seat.id)
+                await room.refresh()
+            whole = await room.whole(live, actor)
+            live.actor, live.login, live.remote = actor, login, remote
+            ice = ice_servers(self.settings.ice, holder=seat.id, now=self.clock())
+            limiter = Limiter(seconds)
+            room.attach(live, connection, hello, whole=whole, ice=ice, limiter=limiter)
+        return room, live
+
+    async def take(
+        self, room: Room, live: Live, message: s.ClientMessage, connection: Connection, *, seconds: float
+    ) -> None:
+        """One message, after the one before it is complete. A socket that lost its seat is not heard."""
+        async with live.lock:
+            if live.connection is connection:
+                await self.handler.take(room, live, message, seconds=seconds)
+
+    async def changed(self, consultation: ConsultationId) -> None:
+        """Rows of a consultation changed elsewhere (a page, another service): read them again, pass on new chat."""
+        for room in [x for x in self.rooms.values() if x.view.session.consultation == consultation]:
+            await room.refresh()
+            for line in await self.services.read(attending.recent_messages, session=room.session):
+                room.say(line.message, line.name, author_too=True)
+
+    async def revoked(self, memberships: Iterable[MembershipId], consultation: ConsultationId) -> None:
+        """An assignment ended: the sockets close now, the other browsers close their peer connections, rows follow."""
+        ended = frozenset(memberships)
+        for room in [x for x in self.rooms.values() if x.view.session.consultation == consultation]:
+            for live in room.seats.values():
+                if live.info.seat.membership in ended:
+                    room.put_out(live, s.Close.REVOKED)
+            await self.services.run(attending.evict, consultation=consultation, memberships=ended)
+            await room.refresh()
+
+    def login_ended(self, ended: Callable[[str], bool]) -> None:
+        """A login ended. Its seats stay (the person may sign in again); their sockets and media do not."""
+        for room in self.rooms.values():
+            for live in room.seats.values():
+                if live.login and ended(live.login):
+                    live.login = ""
+                    room.put_out(live, s.Close.REVOKED)
+
+    async def sweep(self) -> None:
+        """Once a second: seats that are away become gaps, empty rooms are forgotten, rows are read again."""
+        now = self.clock()
+        for session, room in list(self.rooms.items()):
+            try:
+                await self._sweep_room(session, room, now)
+            except ConsultError as error:
+                LOG.warning("room sweep", extra={"session": session, "code": error.code})
+
+    async def _sweep_room(self, session: SessionId, room: Room, now: datetime) -> None:
+        lost = [
+            live for live in room.seats.values()
+            if live.lost_at is not None and now - live.lost_at >= GRACE and not live.written_lost
+            and live.info.seat.state is SeatState.IN
+        ]
+        for live in lost:
+            async with live.lock:
+                if live.lost_at is None:
+                    continue                     # back in the meantime
+                live.written_lost = True
+                await self.services.run(attending.seat_lost, seat=live.info.seat.id, at=live.lost_at)
+        if lost or (now - self._checked.get(session, now) >= RECHECK and any(x.connected for x in room.seats.values())):
+            self._checked[session] = now
+            await room.refresh()
+        if any(live.connected for live in room.seats.values()):
+            room.empty_since = None
+        elif room.empty_since is None:
+            room.empty_since = now
+        elif now - room.empty_since >= KEEP_EMPTY:
+            self.rooms.pop(session, None)
+            self._making.pop(session, None)
+            self._checked.pop(session, None)
+
+    def close(self) -> None:
+        """The server stops: every browser is told to come back."""
+        for room in self.rooms.values():
+            for live in room.seats.values():
+                if (connection := live.take_connection()) is not None:
+                    connection.end(s.Close.RESTART)

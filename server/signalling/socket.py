@@ -1,0 +1,111 @@
+"""GET /socket: one WebSocket per open room page. Session and Origin are checked by the middleware before this runs.
+
+The first message but pings is hello; it carries the login's CSRF token and points at a session. No right ever stands
+in the URL.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable
+
+from aiohttp import WSMsgType, web
+
+from consult.errors import ConsultError
+from consult.people import Actor
+from server.signalling import schema as s
+from server.signalling.connection import Connection
+from server.signalling.limits import Limiter
+from server.signalling.room import Live, Room
+from server.signalling.rooms import Rooms
+
+HEARTBEAT = 10.0                 # WebSocket pings; a half-open socket is noticed within 15 s
+_CLOSES = {
+    "room_locked": s.Close.LOCKED,
+    "seat_removed": s.Close.REMOVED,
+}
+
+
+class Socket:
+    """One socket from upgrade to end."""
+
+    def __init__(
+        self, rooms: Rooms, *, actor: Actor, login: str, token: str, remote: str | None,
+        alive: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.rooms, self.actor, self.login, self.token, self.remote = rooms, actor, login, token, remote
+        self.alive = alive
+        self.room: Room | None = None
+        self.live: Live | None = None
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        """Read until the socket ends. Nothing a browser sends may end the loop but the limits themselves."""
+        ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=s.SOCKET_LIMIT, compress=False, timeout=2.0)
+        await ws.prepare(request)
+        connection = Connection(ws)
+        drain = asyncio.create_task(connection.drain())
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(s.HELLO_SECONDS, self._late, connection)
+        before = Limiter(loop.time())            # flood count, and the pings before hello
+        try:
+            async for frame in ws:
+                if frame.type is WSMsgType.TEXT:
+                    await self.frame(frame.data, connection, before, loop.time())
+                elif frame.type is WSMsgType.BINARY:
+                    self.refuse(connection, s.BadFrame(s.Refusal.MALFORMED), before, loop.time())
+        finally:
+            late.cancel()
+            connection.lost()
+            if self.room is not None and self.live is not None:
+                self.room.detach(self.live, connection)
+            drain.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await drain
+        return ws
+
+    def _late(self, connection: Connection) -> None:
+        if self.live is None:
+            connection.end(s.Close.HELLO_LATE)
+
+    def refuse(self, connection: Connection, bad: s.BadFrame, before: Limiter, now: float) -> None:
+        if before.refused(now):
+            connection.end(s.Close.FLOOD)
+        else:
+            connection.send(s.encode(s.Refused(n=bad.n, kind=bad.kind, code=bad.code)))
+
+    async def frame(self, text: str, connection: Connection, before: Limiter, now: float) -> None:
+        """One text frame."""
+        try:
+            message = s.decode(text)
+        except s.BadFrame as bad:
+            if self.live is not None and bad.n:
+                self.live.received = max(self.live.received, bad.n)
+            self.refuse(connection, bad, before, now)
+            return
+        if not self.alive():
+            connection.end(s.Close.REVOKED)
+        elif self.room is not None and self.live is not None:
+            await self.rooms.take(self.room, self.live, message, connection, seconds=now)
+        elif isinstance(message, s.Ping) and before.take(s.Family.CONTROL, now):
+            connection.send(s.encode(s.Pong(at=message.at)))
+        elif isinstance(message, s.Hello):
+            await self.hello(message, connection, now)
+        else:
+            number = message.n if isinstance(message, s.Reliable) else 0
+            kind = s.name(type(message))
+            self.refuse(connection, s.BadFrame(s.Refusal.HELLO_FIRST, kind=kind, n=number), before, now)
+
+    async def hello(self, hello: s.Hello, connection: Connection, now: float) -> None:
+        """Take the seat, or end with the reason."""
+        if hello.v != s.VERSION:
+            connection.end(s.Close.VERSION)
+            return
+        if not secrets.compare_digest(hello.token.encode(), self.token.encode()):
+            connection.end(s.Close.NOT_FOUND)
+            return
+        try:
+            self.room, self.live = await self.rooms.join(
+                actor=self.actor, login=self.login, remote=self.remote, hello=hello, connection=connection, seconds=now
+            )
+        except ConsultError as error:
+            connection.end(_CLOSES.get(error.code, s.Close.NOT_FOUND))

@@ -1,0 +1,97 @@
+// The watchdog of a media path: a heartbeat each second over an unreliable data channel. Mute or a missing picture is
+// no silence; a missing heartbeat is. Restarts at 3 s of silence, then after 3, 6 and 12 s more, at once when the
+// network changed or the socket came back. After 15 s without a path both sides are shown the telephone numbers.
+
+const SILENCE = 3000;
+const PAUSES = [3000, 6000, 12000];
+const NO_PATH = 15000;
+const FRESH = 1500; // a restart just made is not repeated
+
+export class Watchdog {
+  /**
+   * peer: Peer. lead: this side makes the restart offers, the other asks for them. reachable(): the other side's
+   * socket is there to hear us. ask(attempt, rebuild): sends `restart`. ice(): promise of fresh ICE servers.
+   * onChange({silent, noPath}): ms of silence (0 when well) and whether it has been too long.
+   */
+  constructor({ peer, lead, reachable, ask, ice, onChange }) {
+    Object.assign(this, { peer, lead, reachable, ask, ice, onChange });
+    this.heard = performance.now();
+    this.first = this.heard;
+    this.attempt = 0;
+    this.next = 0;
+    this.done = -Infinity;
+    this.told = '';
+    this.network = () => this.now('network');
+    navigator.connection?.addEventListener?.('change', this.network);
+    addEventListener('online', this.network);
+    this.timer = setInterval(() => this.tick(), 1000);
+  }
+
+  /** A heartbeat arrived. */
+  beat() {
+    this.heard = performance.now();
+    this.attempt = 0;
+    this.next = 0;
+    this.tell();
+  }
+
+  tick() {
+    this.peer.beat();
+    const silent = performance.now() - this.heard;
+    if (silent >= SILENCE && this.reachable() && performance.now() >= this.next) this.restart();
+    this.tell();
+  }
+
+  tell() {
+    const silent = performance.now() - this.heard;
+    const value = { silent: silent >= SILENCE ? Math.round(silent) : 0, noPath: silent >= NO_PATH };
+    const key = `${Math.floor(value.silent / 1000)}${value.noPath}`;
+    if (key === this.told) return;
+    this.told = key;
+    this.onChange(value);
+  }
+
+  restart() {
+    const pause = PAUSES[Math.min(this.attempt, PAUSES.length - 1)];
+    this.attempt += 1;
+    this.next = performance.now() + pause;
+    const rebuild = this.attempt > PAUSES.length; // last: the connection is made anew
+    this.ask(this.attempt, rebuild);
+    if (this.lead) this.act(rebuild);
+    else this.renew();
+  }
+
+  /** The other side asks for a restart, or has begun one. */
+  asked({ rebuild }) {
+    if (this.lead) this.act(rebuild);
+    else this.renew();
+  }
+
+  async renew() {
+    this.peer.fresh(await this.ice().catch(() => null));
+  }
+
+  async act(rebuild) {
+    if (performance.now() - this.done < FRESH) return;
+    this.done = performance.now();
+    const fresh = await this.ice().catch(() => null);
+    if (rebuild || !this.peer.pc || this.peer.state === 'closed') {
+      if (fresh) this.peer.ice = fresh;
+      this.peer.start();
+    } else this.peer.restart(fresh);
+  }
+
+  /** The network changed or the socket is back: do not wait for the next turn if the path is silent or failed. */
+  now() {
+    const silent = performance.now() - this.heard;
+    if (!this.reachable() || (silent < FRESH && !['failed', 'disconnected'].includes(this.peer.state))) return;
+    this.next = 0;
+    if (silent >= FRESH) this.restart();
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    navigator.connection?.removeEventListener?.('change', this.network);
+    removeEventListener('online', this.network);
+  }
+}
