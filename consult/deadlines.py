@@ -66,9 +66,11 @@ def report_by(consultation: m.Consultation, rules: Rules, now: datetime) -> date
     return done_by(consultation, rules, now)
 
 
-def offer_until(consultation: m.Consultation, rules: Rules, now: datetime) -> datetime:
-    """How long one offer stays open before it goes on to the next."""
-    if consultation.urgency is m.Urgency.ROUTINE and consultation.target_membership is not None:
+def offer_until(
+    consultation: m.Consultation, rules: Rules, now: datetime, *, named: bool = False
+) -> datetime:
+    """How long one offer stays open before it goes on to the next; a routine one to a named expert waits longer."""
+    if named and consultation.urgency is m.Urgency.ROUTINE:
         return add_working_days(now, rules.named_offer_days, rules)
     return accept_by(consultation, rules, now)
 
