@@ -7,13 +7,13 @@ from typing import Any
 from consult import model as m
 from consult.access import Action, Opened, authorize, open_consultation, open_patient
 from consult.consent import GivenConsent, add_consent
+from consult.drafting import Target, new_consultation, resolve_target, send, target_fields, write_request
 from consult.errors import Stale
 from consult.events import record_note
 from consult.patient import PatientId, Sex
 from consult.people import Actor
 from consult.ports import UnitOfWork
 from consult.registering import Romanise, merge_patients, register_patient
-from consult.requesting import Target, new_consultation, resolve_target, send, target_fields, write_request
 
 
 def start_stat(
