@@ -82,7 +82,7 @@ export function tick(root = document) {
     if (words.textContent !== text) words.textContent = text;
     node.classList.toggle('due-near', level === 'near');
     node.classList.toggle('due-late', level === 'late');
-    const bar = node.querySelector('[data-due-bar]');
+    const bar = node.parentElement?.querySelector('[data-due-bar]');
     if (bar && node.dataset.from) {
       const whole = Date.parse(node.dataset.due) - Date.parse(node.dataset.from);
       bar.style.inlineSize = `${Math.max(0, Math.min(100, ((Date.parse(node.dataset.due) - now) / whole) * 100))}%`;
