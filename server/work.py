@@ -224,7 +224,7 @@ class Work:
                 fault("unit_begun")
                 unit = SqlUnitOfWork(connection, self.clock(), self.rules)
                 result = fn(unit, *args, **kwargs)
-                unit.check()
+                unit.finish()
                 fault("before_commit")
                 connection.commit()
         except Exception as error:

@@ -45,12 +45,10 @@ class Moment(TypeDecorator[datetime]):
             raise ValueError(msg)
         return value if dialect.name == "postgresql" else (value - EPOCH) // _MICROSECOND
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:  # noqa: ARG002
         if dialect.name == "postgresql":
-            return value.astimezone(UTC)  # type: ignore[no-any-return]
-        return EPOCH + timedelta(microseconds=value)
+            return lambda value: None if value is None else value.astimezone(UTC)
+        return lambda value: None if value is None else EPOCH + timedelta(microseconds=value)
 
 
 def dumps(value: Any) -> str:
@@ -112,8 +110,11 @@ class Word(TypeDecorator[StrEnum]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
         return None if value is None else str(self.enum(value))
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
-        return None if value is None else self.enum(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:  # noqa: ARG002
+        # Lists read thousands of words: a look-up, not a call of the enumeration.
+        members: dict[str | None, StrEnum | None] = {str(member): member for member in self.enum}
+        members[None] = None
+        return members.__getitem__
 
 
 def key(name: str = "id") -> Column[str]:
@@ -146,7 +147,7 @@ def version() -> Column[Any]:
     return number("version")
 
 
-def table(name: str, *items: SchemaItem) -> Table:
+def table(name: str, *items: SchemaItem, **options: Any) -> Table:
     """A table; every Word column gets its CHECK, so that no engine can hold a word the code does not know."""
     checks: list[SchemaItem] = []
     for item in items:
@@ -154,4 +155,4 @@ def table(name: str, *items: SchemaItem) -> Table:
             words = ", ".join(f"'{member}'" for member in item.type.enum)
             quoted = f'"{item.name}"'
             checks.append(CheckConstraint(f"{quoted} IN ({words})", name=item.name))
-    return Table(name, metadata, *items, *checks)
+    return Table(name, metadata, *items, *checks, **options)

@@ -30,10 +30,12 @@ class Consultations(Repository):
 
     def add(self, consultation: m.Consultation) -> None:
         self._add(rows.consultation, consultation)
+        self.link.relist.add(consultation.id)
         know(self.link, consultation.patient, consultation.organisation)
 
     def save(self, consultation: m.Consultation) -> m.Consultation:
         stored = self._save(rows.consultation, consultation)
+        self.link.relist.add(consultation.id)
         know(self.link, consultation.patient, consultation.organisation)
         return stored
 
@@ -50,6 +52,7 @@ class Consultations(Repository):
             _T.offer,
             study_share,
             _T.read_mark,
+            _T.listing,
         ):
             self.link.execute(delete(table).where(table.c.consultation == id))
         self.link.execute(delete(_T.consultation).where(_T.consultation.c.id == id))
@@ -164,6 +167,7 @@ class Consultations(Repository):
     def add_participant(self, participant: m.Participant) -> None:
         """Conflict when the membership already takes this part now."""
         self._add(rows.participant, participant)
+        self.link.relist.add(participant.consultation)
 
     def end_participant(
         self, id: m.ConsultationId, membership: o.MembershipId, part: m.Part, *, at: datetime
@@ -175,6 +179,7 @@ class Consultations(Repository):
             .where(c.consultation == id, c.membership == membership, c.part == part, c.until.is_(None))
             .values(until=at)
         )
+        self.link.relist.add(id)
 
     def shares(self, id: m.ConsultationId, *, past: bool = False) -> Sequence[m.StudyShare]:
         """The earliest first; with `past` also ended ones."""

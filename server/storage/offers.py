@@ -15,9 +15,12 @@ class Offers(Repository):
 
     def add(self, offer: m.Offer) -> None:
         self._add(rows.offer, offer)
+        self.link.relist.add(offer.consultation)
 
     def save(self, offer: m.Offer) -> m.Offer:
-        return self._save(rows.offer, offer)
+        stored = self._save(rows.offer, offer)
+        self.link.relist.add(offer.consultation)
+        return stored
 
     def of(self, consultation: m.ConsultationId) -> Sequence[m.Offer]:
         """Oldest first."""

@@ -28,6 +28,7 @@ class Link:
         self.connection = connection
         self.postgres = connection.dialect.name == "postgresql"
         self.broken = False
+        self.relist: set[str] = set()  # consultations whose listing rows may have changed
 
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
         """Run one statement; a failure is translated (server/storage/errors.py) and ends the unit."""

@@ -15,8 +15,6 @@ from server.storage import tables_more as s
 
 E = TypeVar("E")
 
-URGENCY_RANK = {m.Urgency.STAT: 0, m.Urgency.URGENT: 1, m.Urgency.ROUTINE: 2}
-
 
 def pinyin_key(pinyin: str) -> str:
     """`zhang xiao ming|zxm` → `|zhangxiaoming|zxm`, so that every reading is found by its beginning."""
@@ -63,9 +61,7 @@ staff = Mapper(o.Staff, t.staff)
 membership = Mapper(o.Membership, t.membership)
 patient = Mapper(p.Patient, t.patient, lambda e: {"pinyin_key": pinyin_key(e.pinyin)})
 identifier = Mapper(p.PatientIdentifier, t.patient_identifier)
-consultation = Mapper(
-    m.Consultation, t.consultation, lambda e: {"urgency_rank": URGENCY_RANK[e.urgency]}
-)
+consultation = Mapper(m.Consultation, t.consultation)
 request = Mapper(
     m.RequestVersion, t.request_version, lambda e: {"purpose": str(e.content.get("purpose") or "")}
 )

@@ -1,6 +1,6 @@
 """The clinical tables (docs/architecture.md, The data). Column names are the field names of consult's entities.
 
-Columns that no entity carries are derived for look-ups and written by rows.py: `urgency_rank`, `pinyin_key`, `purpose`.
+Columns that no entity carries are derived for look-ups and written by rows.py: `pinyin_key`, `purpose`.
 """
 
 from sqlalchemy import Boolean, CheckConstraint, Column, Date, Index, LargeBinary, Text, UniqueConstraint
@@ -125,19 +125,30 @@ consultation = table(
     ref("replaces", "consultation.id", null=True, index=True),
     Column("hidden_studies", JsonTuple, nullable=False),
     version(),
-    number("urgency_rank"),
     UniqueConstraint("number"),
 )
 
-# Each serves one scope of the worklist and holds every filter and sort column, so that the page's ids are chosen
-# from the index alone and only the rows shown are read.
-_COVER = ("state", "urgency_rank", "state_since", "service", "created_at", "id")
-Index("ix_consultation_requesting", consultation.c.organisation,
-      *(consultation.c[c] for c in (*_COVER, "target_organisation")))
-Index("ix_consultation_target", consultation.c.target_organisation,
-      *(consultation.c[c] for c in (*_COVER, "organisation")))
 Index("ix_consultation_due", consultation.c.due_at, consultation.c.id, sqlite_where=sql("due_at IS NOT NULL"),
       postgresql_where=sql("due_at IS NOT NULL"))
+
+# Who lists which consultation, with every filter and sort column: derived (server/storage/listing.py), so that a page's
+# ids come from one index and only the rows shown are read.
+listing = table(
+    "listing",
+    Column("scope", Text, primary_key=True),
+    Column("consultation", Text, primary_key=True),
+    text("organisation"),
+    text("target_organisation", null=True),
+    word("state", m.State),
+    number("urgency_rank"),
+    moment("state_since"),
+    word("service", m.Service),
+    moment("created_at"),
+    Index("ix_listing_consultation", "consultation"),
+    Index("ix_listing_page", "scope", "state", "urgency_rank", "state_since", "consultation", "service", "created_at",
+          "organisation", "target_organisation"),
+    sqlite_with_rowid=False,
+)
 
 request_version = table(
     "request_version",
@@ -209,9 +220,6 @@ offer = table(
     version(),
     CheckConstraint("(outcome = 'open') = (closed_at IS NULL)", name="closed"),
 )
-Index("ix_offer_membership", offer.c.membership, offer.c.outcome, offer.c.consultation)
-Index("ix_offer_pool", offer.c.organisation, offer.c.outcome, offer.c.membership, offer.c.specialty,
-      offer.c.consultation)
 Index("ix_offer_open", offer.c.expires_at, sqlite_where=sql("outcome = 'open'"),
       postgresql_where=sql("outcome = 'open'"))
 
@@ -223,7 +231,7 @@ participant = table(
     moment("since"),
     moment("until", null=True),
 )
-Index("ix_participant_membership", participant.c.membership, participant.c.until, participant.c.consultation)
+Index("ix_participant_membership", participant.c.membership)
 # One open participation of a membership in one part.
 Index("ux_participant_open", participant.c.consultation, participant.c.membership, participant.c.part, unique=True,
       sqlite_where=sql("until IS NULL"), postgresql_where=sql("until IS NULL"))

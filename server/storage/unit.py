@@ -18,6 +18,7 @@ from server.storage.consultations import Consultations
 from server.storage.errors import Broken
 from server.storage.events import Events
 from server.storage.grants import Grants
+from server.storage.listing import refresh
 from server.storage.meetings import Meetings
 from server.storage.offers import Offers
 from server.storage.outbox import Outbox
@@ -84,10 +85,13 @@ class SqlUnitOfWork:
             self.grants.revoke(now=self._now, memberships=ended, consultation=consultation)
             self.revoked.append((ended, consultation))
 
-    def check(self) -> None:
-        """Broken when a statement failed in this unit: PostgreSQL would answer COMMIT with a silent rollback."""
+    def finish(self) -> None:
+        """Before the commit: derived rows. Broken when a statement failed in this unit and nobody let that stop it
+        (PostgreSQL would answer COMMIT with a silent rollback).
+        """
         if self.link.broken:
             raise Broken
+        refresh(self.link)
 
 
 def verify_audit(uow: SqlUnitOfWork) -> int | None:

@@ -55,6 +55,25 @@ CREATE TABLE event (
 ;;
 CREATE INDEX ix_event_at ON event (at, trigger)
 ;;
+CREATE TABLE listing (
+	scope TEXT NOT NULL,
+	consultation TEXT NOT NULL,
+	organisation TEXT NOT NULL,
+	target_organisation TEXT,
+	state TEXT NOT NULL,
+	urgency_rank BIGINT NOT NULL,
+	state_since TIMESTAMP WITH TIME ZONE NOT NULL,
+	service TEXT NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	CONSTRAINT pk_listing PRIMARY KEY (scope, consultation),
+	CONSTRAINT ck_listing_state CHECK ("state" IN ('draft', 'submitted', 'triage', 'returned', 'offered', 'accepted', 'scheduled', 'checked_in', 'in_session', 'async_review', 'awaiting_material', 'reporting', 'signed', 'delivered', 'acknowledged', 'feedback', 'archived', 'withdrawn', 'cancelled', 'rejected', 'no_show', 'expired', 'converted', 'entered_in_error')),
+	CONSTRAINT ck_listing_service CHECK ("service" IN ('clinical', 'imaging', 'ecg', 'pathology', 'laboratory', 'chronic', 'prenatal', 'maternal'))
+)
+;;
+CREATE INDEX ix_listing_consultation ON listing (consultation)
+;;
+CREATE INDEX ix_listing_page ON listing (scope, state, urgency_rank, state_since, consultation, service, created_at, organisation, target_organisation)
+;;
 CREATE TABLE org_link (
 	a TEXT NOT NULL,
 	b TEXT NOT NULL,
@@ -212,7 +231,6 @@ CREATE TABLE consultation (
 	replaces TEXT,
 	hidden_studies JSON NOT NULL,
 	version BIGINT NOT NULL,
-	urgency_rank BIGINT NOT NULL,
 	CONSTRAINT pk_consultation PRIMARY KEY (id),
 	CONSTRAINT uq_consultation_number UNIQUE (number),
 	CONSTRAINT ck_consultation_service CHECK ("service" IN ('clinical', 'imaging', 'ecg', 'pathology', 'laboratory', 'chronic', 'prenatal', 'maternal')),
@@ -235,10 +253,6 @@ CREATE INDEX ix_consultation_due ON consultation (due_at, id) WHERE due_at IS NO
 CREATE INDEX ix_consultation_patient ON consultation (patient)
 ;;
 CREATE INDEX ix_consultation_replaces ON consultation (replaces)
-;;
-CREATE INDEX ix_consultation_requesting ON consultation (organisation, state, urgency_rank, state_since, service, created_at, id, target_organisation)
-;;
-CREATE INDEX ix_consultation_target ON consultation (target_organisation, state, urgency_rank, state_since, service, created_at, id, organisation)
 ;;
 CREATE TABLE login (
 	digest TEXT NOT NULL,
@@ -378,11 +392,7 @@ CREATE TABLE offer (
 ;;
 CREATE INDEX ix_offer_consultation ON offer (consultation)
 ;;
-CREATE INDEX ix_offer_membership ON offer (membership, outcome, consultation)
-;;
 CREATE INDEX ix_offer_open ON offer (expires_at) WHERE outcome = 'open'
-;;
-CREATE INDEX ix_offer_pool ON offer (organisation, outcome, membership, specialty, consultation)
 ;;
 CREATE TABLE participant (
 	consultation TEXT NOT NULL,
@@ -397,7 +407,7 @@ CREATE TABLE participant (
 ;;
 CREATE INDEX ix_participant_consultation ON participant (consultation)
 ;;
-CREATE INDEX ix_participant_membership ON participant (membership, until, consultation)
+CREATE INDEX ix_participant_membership ON participant (membership)
 ;;
 CREATE UNIQUE INDEX ux_participant_open ON participant (consultation, membership, part) WHERE until IS NULL
 ;;
