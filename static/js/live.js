@@ -8,6 +8,7 @@ let opened = '';
 let planned = false;
 let wait = 1000;
 let connected = null;
+let stopped = false;
 
 function state(now) {
   if (connected === now) return;
@@ -17,7 +18,7 @@ function state(now) {
 }
 
 function plan(delay = 0) {
-  if (planned) return;
+  if (planned || stopped) return;
   planned = true;
   setTimeout(() => { planned = false; open(); }, delay);
 }
@@ -33,6 +34,7 @@ function open() {
   source.onopen = () => { wait = 1000; state(true); };
   source.onmessage = (event) => deliver(event);
   for (const topic of listeners.keys()) source.addEventListener(topic, deliver);
+  source.addEventListener('snapshot', () => watchers.forEach((fn) => fn({ connected: true, again: true }))); // notes were dropped
   source.onerror = () => {
     state(false);
     // CONNECTING: the browser tries again by itself. CLOSED: the server refused (restart, signed out); ask why.
@@ -43,6 +45,7 @@ function open() {
 async function refused() {
   source = null;
   try {
+    if (stopped) return;
     await api('GET', '/api/shell'); // an ended login opens the sign-in dialog here
     plan(wait);
   } catch (problem) {
@@ -60,7 +63,7 @@ function deliver(event) {
     return;
   }
   const topic = message.topic ?? event.type;
-  if (topic === 'session') signInAgain().then((fine) => { if (fine) plan(); });
+  if (topic === 'session' && !stopped) signInAgain().then((fine) => { if (fine) plan(); });
   for (const fn of listeners.get(topic) ?? []) fn(message.payload ?? message);
 }
 
@@ -81,6 +84,12 @@ export function onState(fn) {
   watchers.add(fn);
   if (connected !== null) fn({ connected, again: false });
   return () => watchers.delete(fn);
+}
+
+/** Ends the stream for good: the person is signing out or changing place, and the page goes. */
+export function stopLive() {
+  stopped = true;
+  source?.close();
 }
 
 subscribe('session', () => {});

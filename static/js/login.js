@@ -72,19 +72,3 @@ setup?.addEventListener('submit', (event) => {
     }
   });
 });
-
-const change = document.getElementById('password-form');
-change?.addEventListener('submit', (event) => {
-  event.preventDefault();
-  clearProblem(change);
-  const { old, again } = change.elements;
-  const fresh = change.elements.namedItem('new');
-  if (fresh.value !== again.value) {
-    showProblem({ code: 'again', fields: [{ path: 'again', message: t('两次输入的新密码不一样') }] }, change);
-    return;
-  }
-  busy(change.querySelector('[type="submit"]'), async () => {
-    await api('POST', '/api/password', { old: old.value, new: fresh.value });
-    location.assign(safeNext(change.dataset.next));
-  }, change);
-});

@@ -4,6 +4,7 @@ import { startAlerts } from './alerts.js';
 import { forgetDrafts } from './autosave.js';
 import { t } from './i18n.js';
 import { hotkeys, showKeys } from './keys.js';
+import { stopLive } from './live.js';
 import { busy, dialog, el, showProblem, toast } from './ui.js';
 
 // ---- menus: one open at a time, closed by Escape and by a click elsewhere ---------------------------------------
@@ -31,6 +32,7 @@ for (const button of document.querySelectorAll('[data-language]')) {
 // ---- place and role -----------------------------------------------------------------------------------------------
 for (const button of document.querySelectorAll('[data-place]')) {
   button.addEventListener('click', () => busy(button, async () => {
+    stopLive();
     await api('POST', '/api/place', { membership: button.dataset.place });
     location.assign('/');
   }));
@@ -38,6 +40,7 @@ for (const button of document.querySelectorAll('[data-place]')) {
 
 // ---- person -------------------------------------------------------------------------------------------------------
 document.getElementById('sign-out')?.addEventListener('click', (event) => busy(event.currentTarget, async () => {
+  stopLive();
   await api('POST', '/api/logout', {}, { signIn: false }).catch((problem) => { if (problem.status !== 401) throw problem; });
   forgetDrafts();
   location.assign('/login');
