@@ -10,7 +10,7 @@ export default defineConfig({
   logLevel: 'warn',
   // The decoders' glue mentions node's file system behind a check for node; the browser never gets there.
   resolve: { alias: { fs: '/empty.js', path: '/empty.js', url: '/empty.js' } },
-  worker: { format: 'es' },
+  worker: { format: 'es', rolldownOptions: { checks: { bundlerTimings: false } } },
   build: {
     outDir: '../dist/viewer',
     emptyOutDir: true,

@@ -2,13 +2,13 @@
 import { SKINS, caliper, drawCaliper, drawGrid, drawTraces, measure } from './paper.js';
 import { Recording, arrange } from './signal.js';
 import { buildFace, headerText } from './face.js';
+import { millimetresPerPixel } from './physical.js';
 
 const WINDOW_MS = 10000;
 const SPEEDS = [25, 50];
 const GAINS = [5, 10, 20];
 const LAYOUTS = ['3x4', '6x2', '12x1'];
 const KEY_IMAGE_SIDE = 1024;
-const PHYSICAL = 'huizhen.mmPerPixel';
 const CLICK = 4; // CSS pixels of movement that still make a click
 
 function plainText(message, places = {}) {
@@ -20,7 +20,8 @@ function plainText(message, places = {}) {
  *
  * Options: `url` of the archive's waveform answer ({samplingHz, leads: [{name, unit, scale, offset, samples}],
  * acquired, annotations, measurements}); `t` translates; `banner` the lines that say whose tracing this is;
- * `onKeyImage({studyUid, seriesUid, sopUid, frame, window: null, dataUrl})`.
+ * `onKeyImage({studyUid, seriesUid, sopUid, frame, window: null, dataUrl})`; `signIn()` lets an expired session be
+ * renewed before a retry.
  *
  * Returns the controller: geometry, readPixels, setLayout, setSpeed, setGain, measureBetween, settled, destroy.
  */
@@ -67,7 +68,11 @@ class Ecg {
       this.draw();
     } catch (error) {
       if (this.abort.signal.aborted) return;
-      this.face.say(explain(error, this.t), () => this.load());
+      const again = async () => {
+        if (error.status === 401) await this.options.signIn?.();
+        return this.load();
+      };
+      this.face.say(explain(error, this.t), again);
     }
   }
 
@@ -159,7 +164,7 @@ class Ecg {
   }
 
   /** The sheet as on paper, with the caliper, for the report. */
-  keyImage() {
+  async keyImage() {
     if (!this.sheet || !this.options.onKeyImage) return;
     const { sheet } = this;
     const page = document.createElement('canvas');
@@ -177,8 +182,13 @@ class Ecg {
     brush.imageSmoothingQuality = 'high';
     brush.drawImage(page, 0, 0, small.width, small.height);
     const [, studyUid, seriesUid, sopUid] = /studies\/([^/]+)\/series\/([^/]+)\/instances\/([^/]+)/.exec(this.options.url) ?? [];
-    this.options.onKeyImage({ studyUid, seriesUid, sopUid, frame: 1, window: null, dataUrl: small.toDataURL('image/png') });
-    this.face.live.textContent = this.t('图像已放入报告。');
+    const dataUrl = small.toDataURL('image/png');
+    try {
+      await this.options.onKeyImage({ studyUid, seriesUid, sopUid, frame: 1, window: null, dataUrl });
+      this.face.live.textContent = this.t('图像已放入报告。');
+    } catch {
+      this.face.live.textContent = this.t('图像没有放进报告，请重试。');
+    }
   }
 
   #listen() {
@@ -285,19 +295,8 @@ class Ecg {
   }
 }
 
-/** Millimetres of one CSS pixel on this screen, as the reader measured it once; else the nominal 96 per inch. */
-export function millimetresPerPixel(write) {
-  try {
-    if (write) localStorage.setItem(PHYSICAL, String(write));
-    const kept = Number(localStorage.getItem(PHYSICAL));
-    return kept > 0.05 && kept < 1 ? kept : 25.4 / 96;
-  } catch {
-    return write ?? 25.4 / 96; // private windows may refuse storage: the setting then lasts for this page
-  }
-}
-
 function explain(error, t) {
-  if (error.status === 401) return t('登录已过期。请在新窗口重新登录，再点“重试”。');
+  if (error.status === 401) return t('登录已过期，请重新登录后重试。');
   if (error.status === 403 || error.status === 404) return t('找不到这份心电图，或您没有查看它的权限。');
   if (error instanceof TypeError) return t('网络中断，心电图没有取到。请检查网络后重试。');
   return t('这份心电图无法显示，数据可能已损坏。');

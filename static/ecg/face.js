@@ -1,5 +1,5 @@
 // The ECG viewer's elements: header, controls, three canvases on one sheet, the physical-size dialog.
-import { millimetresPerPixel } from './ecg.js';
+import { millimetresPerPixel } from './physical.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const CARD_MM = 85.6; // ISO/IEC 7810 ID-1: every bank or identity card

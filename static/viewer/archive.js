@@ -29,7 +29,7 @@ function reasonOfStatus(status) {
 export function explain(reason, t) {
   switch (reason) {
     case 'session':
-      return t('登录已过期。请在新窗口重新登录，再点“重试”。');
+      return t('登录已过期，请重新登录后重试。');
     case 'denied':
     case 'missing':
       return t('找不到这份影像，或您没有查看它的权限。');

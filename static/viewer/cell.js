@@ -12,7 +12,7 @@ const { Events, ViewportType } = Enums;
 const { toLowHighRange, toWindowLevel } = utilities.windowLevel;
 
 export class Cell {
-  /** `host`: {engine, hands, t, iconsUrl, identity, onActive, onChange, onSet} of the viewer that owns the cell. */
+  /** `host`: {engine, hands, t, iconsUrl, identity, retry, onActive, onChange, onSet} of the viewer that owns the cell. */
   constructor(host, id) {
     this.host = host;
     this.id = id;
@@ -282,6 +282,7 @@ export class Cell {
   #fail(error, imageId) {
     clearTimeout(this.slow);
     this.failed = imageId;
+    this.error = error;
     this.#say(explain(reasonOf(error), this.host.t), true);
     this.host.onSet(this);
   }
@@ -289,7 +290,7 @@ export class Cell {
   async #again() {
     forgetFrame(this.failed);
     this.failed = null;
-    await this.show(this.set, this.index);
+    await this.host.retry(this.error, () => this.show(this.set, this.index));
     this.root.focus();
   }
 

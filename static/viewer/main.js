@@ -11,7 +11,8 @@ import { Viewer } from './viewer.js';
  * Options: `studyUid`; `baseUrl` of DICOMweb; `t(text, places)` translates; `identity` the lines that say whose
  * images these are; `onKeyImage({studyUid, seriesUid, sopUid, frame, window, dataUrl})` (the button is absent
  * without it); `onState(state)` after every change of the active view; `cpu` draws without WebGL; `globalKeys`
- * listens to keys on the whole page; `initialSeries` opens that series first.
+ * listens to keys on the whole page; `initialSeries` opens that series first; `signIn()` lets an expired session be
+ * renewed before a retry.
  *
  * Returns the controller: readPixels, currentImage, setOneToOne, viewerState, applyState, goTo, setWindow,
  * setLayout, hold, openSeries, settled, destroy.

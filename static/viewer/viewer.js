@@ -61,7 +61,7 @@ export class Viewer {
     try {
       list = seriesList(await this.archive.series(this.abort.signal));
     } catch (error) {
-      if (!this.abort.signal.aborted) this.strip.say(explain(reasonOf(error), this.t), () => this.start());
+      if (!this.abort.signal.aborted) this.strip.say(explain(reasonOf(error), this.t), () => this.retry(error, () => this.start()));
       return;
     }
     if (!list.length) {
@@ -91,8 +91,14 @@ export class Viewer {
       else this.#fillEmpty();
     } catch (error) {
       if (this.abort.signal.aborted) return;
-      this.strip.fail(series, explain(reasonOf(error), this.t), () => this.#readSeries(series));
+      this.strip.fail(series, explain(reasonOf(error), this.t), () => this.retry(error, () => this.#readSeries(series)));
     }
+  }
+
+  /** Try again after `error`; an expired session is renewed first where the page knows how. */
+  async retry(error, act) {
+    if (reasonOf(error) === 'session') await this.options.signIn?.();
+    await act();
   }
 
   /** The cell of a 0-based place, or the active one. */
@@ -133,6 +139,7 @@ export class Viewer {
       t: this.t,
       iconsUrl: this.iconsUrl,
       identity: this.identity,
+      retry: (error, act) => this.retry(error, act),
       onActive: (cell) => this.activate(cell),
       onSet: () => this.#tell(),
       onChange: (cell) => {
@@ -183,7 +190,7 @@ export class Viewer {
     this.panel.hidden = false;
     this.grid.classList.add('vw-behind');
     const url = this.archive.waveformUrl(set.seriesUid, set.sopUid);
-    this.ecg = mountEcg(this.panel, { url, t: this.t, banner: this.identity, onKeyImage: this.options.onKeyImage, iconsUrl: this.iconsUrl });
+    this.ecg = mountEcg(this.panel, { url, t: this.t, banner: this.identity, onKeyImage: this.options.onKeyImage, signIn: this.options.signIn, iconsUrl: this.iconsUrl });
     this.openPanel = set;
     this.#tell();
   }
@@ -198,12 +205,17 @@ export class Viewer {
   }
 
   /** Put the image on screen into the report. */
-  keyImage() {
+  async keyImage() {
     const image = this.active.image();
     if (!image || !this.options.onKeyImage) return;
     const { studyUid, seriesUid, sopUid, frame, window } = image;
-    this.options.onKeyImage({ studyUid, seriesUid, sopUid, frame, window, dataUrl: this.active.capture(KEY_IMAGE_SIDE) });
-    this.say(this.t('图像已放入报告。'));
+    const dataUrl = this.active.capture(KEY_IMAGE_SIDE);
+    try {
+      await this.options.onKeyImage({ studyUid, seriesUid, sopUid, frame, window, dataUrl });
+      this.say(this.t('图像已放入报告。'));
+    } catch {
+      this.say(this.t('图像没有放进报告，请重试。'));
+    }
   }
 
   /** Take away the measurements of the image on screen. */
