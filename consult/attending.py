@@ -6,7 +6,7 @@ whose socket was already authorised; everything else opens the consultation thro
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from consult import model as m
@@ -366,7 +366,8 @@ def room_rows(uow: UnitOfWork, *, session: m.SessionId) -> RoomView:
 def recent_messages(uow: UnitOfWork, *, session: m.SessionId) -> tuple[Line, ...]:
     """Chat lines of the consultation since the session began."""
     meeting = uow.meetings.session(session)
-    return _lines(uow, uow.meetings.messages(meeting.consultation, after=meeting.opened_at))
+    since = meeting.opened_at - timedelta(microseconds=1)      # `after` is strict
+    return _lines(uow, uow.meetings.messages(meeting.consultation, after=since))
 
 
 def _note(

@@ -35,6 +35,8 @@ class Rooms:
         self.rooms: dict[SessionId, Room] = {}
         self._making: dict[SessionId, asyncio.Lock] = {}
         self._checked: dict[SessionId, datetime] = {}
+        self.follow: Callable[[str], None] = lambda _topic: None       # set by setup.py: the hub's topics
+        self.unfollow: Callable[[str], None] = lambda _topic: None
 
     async def room(self, session: SessionId) -> Room:
         """The room of a session, made from its rows if it is not in memory."""
@@ -43,8 +45,11 @@ class Rooms:
             room = self.rooms.get(session)
             if room is None:
                 view = await self.services.read(attending.room_rows, session=session)
+                said = await self.services.read(attending.recent_messages, session=session)
                 room = Room(view, services=self.services, clock=self.clock)
+                room.said.update(line.message.id for line in said)
                 self.rooms[session] = room
+                self.follow(f"consultation:{view.session.consultation}")
                 self._checked[session] = self.clock()
             return room
 
@@ -76,11 +81,21 @@ class Rooms:
             if live.connection is connection:
                 await self.handler.take(room, live, message, seconds=seconds)
 
-    async def changed(self, consultation: ConsultationId) -> None:
-        """Rows of a consultation changed elsewhere (a page, another service): read them again, pass on new chat."""
+    async def noted(self, consultation: ConsultationId | None, *, chat: bool) -> None:
+        """The hub's note; a failing store costs this note only, the recheck of the sweep makes up for it."""
+        try:
+            every = {x.view.session.consultation for x in self.rooms.values()}
+            for one in every if consultation is None else {consultation}:
+                await self.changed(one, chat=chat or consultation is None)
+        except Exception as error:
+            LOG.warning("room note", exc_info=error)
+
+    async def changed(self, consultation: ConsultationId, *, chat: bool = True) -> None:
+        """Rows of a consultation changed, perhaps elsewhere (a page, a service): read them again, pass on new chat."""
         for room in [x for x in self.rooms.values() if x.view.session.consultation == consultation]:
             await room.refresh()
-            for line in await self.services.read(attending.recent_messages, session=room.session):
+            lines = await self.services.read(attending.recent_messages, session=room.session) if chat else ()
+            for line in lines:
                 room.say(line.message, line.name, author_too=True)
 
     async def revoked(self, memberships: Iterable[MembershipId], consultation: ConsultationId) -> None:
@@ -92,14 +107,6 @@ class Rooms:
                     room.put_out(live, s.Close.REVOKED)
             await self.services.run(attending.evict, consultation=consultation, memberships=ended)
             await room.refresh()
-
-    def login_ended(self, ended: Callable[[str], bool]) -> None:
-        """A login ended. Its seats stay (the person may sign in again); their sockets and media do not."""
-        for room in self.rooms.values():
-            for live in room.seats.values():
-                if live.login and ended(live.login):
-                    live.login = ""
-                    room.put_out(live, s.Close.REVOKED)
 
     async def sweep(self) -> None:
         """Once a second: seats that are away become gaps, empty rooms are forgotten, rows are read again."""
@@ -131,6 +138,7 @@ class Rooms:
             room.empty_since = now
         elif now - room.empty_since >= KEEP_EMPTY:
             self.rooms.pop(session, None)
+            self.unfollow(f"consultation:{room.view.session.consultation}")
             self._making.pop(session, None)
             self._checked.pop(session, None)
 

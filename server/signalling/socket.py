@@ -7,7 +7,7 @@ in the URL.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import WSMsgType, web
 
@@ -31,10 +31,11 @@ class Socket:
 
     def __init__(
         self, rooms: Rooms, *, actor: Actor, login: str, token: str, remote: str | None,
-        alive: Callable[[], bool] = lambda: True,
+        alive: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self.rooms, self.actor, self.login, self.token, self.remote = rooms, actor, login, token, remote
         self.alive = alive
+        self.connection: Connection | None = None
         self.room: Room | None = None
         self.live: Live | None = None
 
@@ -42,7 +43,7 @@ class Socket:
         """Read until the socket ends. Nothing a browser sends may end the loop but the limits themselves."""
         ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=s.SOCKET_LIMIT, compress=False, timeout=2.0)
         await ws.prepare(request)
-        connection = Connection(ws)
+        connection = self.connection = Connection(ws)
         drain = asyncio.create_task(connection.drain())
         loop = asyncio.get_running_loop()
         late = loop.call_later(s.HELLO_SECONDS, self._late, connection)
@@ -63,6 +64,13 @@ class Socket:
                 await drain
         return ws
 
+    def revoke(self) -> None:
+        """The login has ended: this socket closes, and the others close their peer connections to its seat."""
+        if self.room is not None and self.live is not None and self.live.connection is self.connection:
+            self.room.put_out(self.live, s.Close.REVOKED)
+        elif self.connection is not None:
+            self.connection.end(s.Close.REVOKED)
+
     def _late(self, connection: Connection) -> None:
         if self.live is None:
             connection.end(s.Close.HELLO_LATE)
@@ -82,8 +90,8 @@ class Socket:
                 self.live.received = max(self.live.received, bad.n)
             self.refuse(connection, bad, before, now)
             return
-        if not self.alive():
-            connection.end(s.Close.REVOKED)
+        if self.alive is not None and not await self.alive():
+            self.revoke()
         elif self.room is not None and self.live is not None:
             await self.rooms.take(self.room, self.live, message, connection, seconds=now)
         elif isinstance(message, s.Ping) and before.take(s.Family.CONTROL, now):

@@ -203,6 +203,7 @@ class Hall:
         self.rooms = self.new_rooms()
         self.session = ""
         self.browsers: list[Browser] = []
+        self.sockets: dict[str, Socket] = {}       # the newest of each person
 
     def new_rooms(self) -> Rooms:
         return Rooms(services=self.services, settings=self.settings, clock=lambda: self.world.uow.now)
@@ -231,6 +232,7 @@ class Hall:
         socket = Socket(
             self.rooms, actor=self.world[who], login=f"login-{who}", token=TOKEN, remote=request.remote
         )
+        self.sockets[who] = socket
         return await socket.serve(request)
 
     def url(self, who: str) -> str:
