@@ -54,14 +54,17 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
     digest = bytes.fromhex(holding.digest)
     blob = _blob(connection, holding, digest, place)
     held = connection.execute(
-        "SELECT blob FROM instance WHERE organisation = ? AND sop_uid = ?", (holding.organisation, h.sop_uid)
+        "SELECT id, blob, generation FROM instance WHERE organisation = ? AND sop_uid = ?",
+        (holding.organisation, h.sop_uid),
     ).fetchone()
     connection.execute(
         "INSERT INTO custody VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (digest, holding.organisation, holding.source, holding.at, holding.generation),
     )
     if held is not None:
-        return False
+        if held[1] == blob or holding.generation <= held[2]:
+            return False
+        _remove_instance(connection, held[0])  # a rescan met an unacknowledged attempt first: the highest wins
     study, new = _study(connection, holding)
     series, new_series = _series(connection, holding, study)
     connection.execute(
@@ -89,6 +92,18 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
         (holding.at, holding.organisation, h.study_uid, h.series_uid, h.sop_uid),
     )
     return new
+
+
+def _remove_instance(connection: sqlite3.Connection, instance: int) -> None:
+    series, study = connection.execute(
+        "SELECT i.series, s.study FROM instance i JOIN series s ON s.id = i.series WHERE i.id = ?", (instance,)
+    ).fetchone()
+    connection.execute("DELETE FROM instance WHERE id = ?", (instance,))
+    connection.execute("UPDATE series SET instance_count = instance_count - 1 WHERE id = ?", (series,))
+    connection.execute("UPDATE study SET instance_count = instance_count - 1 WHERE id = ?", (study,))
+    gone = connection.execute("DELETE FROM series WHERE id = ? AND instance_count = 0", (series,)).rowcount
+    connection.execute("UPDATE study SET series_count = series_count - ? WHERE id = ?", (gone, study))
+    connection.execute("DELETE FROM study WHERE id = ? AND instance_count = 0", (study,))
 
 
 def _blob(connection: sqlite3.Connection, holding: Holding, digest: bytes, place: Place | None) -> int:

@@ -1,0 +1,312 @@
+"""The archive: ingest, queries and retrieval behind one object. It knows nothing of consultations or HTTP.
+
+Queries block and are called in a thread; everything async runs on the loop that called `start`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dicom.committer import Committer, Job
+from dicom.errors import BusyError, DicomError, NotFoundError
+from dicom.faults import Fault, no_fault
+from dicom.index import writer as index
+from dicom.index.reader import IndexReader
+from dicom.ingest import Ingestor
+from dicom.model import IngestResult, InstanceRow, Limits, QuarantineRow, Query, Scope, SeriesRow, StudyRow
+from dicom.packs.append import OpenPack
+from dicom.packs.read import PackReader
+from dicom.packs.staging import sweep
+from dicom.recovery import Report, open_index, rebuild, replay
+from dicom.retrieve import ByteRange, Picture, Retriever, trim_cache
+from dicom.workers.pool import WorkerPool
+
+log = logging.getLogger(__name__)
+_METADATA_BATCH = 16
+_ALL = 1_000_000
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Archive:
+    """One archive folder: `index.sqlite`, `packs/`, `staging/`, `cache/`. Only one process may have it open."""
+
+    def __init__(
+        self,
+        root: Path,
+        committer: Committer,
+        reader: IndexReader,
+        pack_reader: PackReader,
+        workers: WorkerPool,
+        limits: Limits,
+        clock: Callable[[], datetime],
+        fault: Fault,
+        recovered: Report,
+    ) -> None:
+        self.root = root
+        self.limits = limits
+        self.workers = workers
+        self.recovered = recovered
+        self._clock = clock
+        self._committer = committer
+        self._reader = reader
+        self._packs = pack_reader
+        self._ingestor = Ingestor(root, committer, workers, limits, clock, fault)
+        self.retriever = Retriever(root, pack_reader, workers, limits)
+        self._wake = asyncio.Event()
+        self._background: asyncio.Task[None] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        clock: Callable[[], datetime] = _now,
+        worker_count: int = 2,
+        limits: Limits | None = None,
+        fault: Callable[[str], None] | None = None,
+    ) -> Archive:
+        """Open or create the archive at `root`: enter what packs hold beyond the index, sweep staging. Blocks."""
+        root = root.resolve()
+        for name in ("packs", "staging", "cache"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        limits = limits or Limits()
+        fault = fault or no_fault
+        connection = open_index(root)
+        try:
+            recovered = replay(root, connection, pack_limit=limits.pack_bytes)
+            sweep(root)
+            trim_cache(root, limits.thumbnail_cache_bytes)
+            committer = Committer(root, connection, limits, fault)
+            if recovered.open_pack is not None:
+                number, end = recovered.open_pack
+                committer.adopt(OpenPack.reopen(root, number, end, fault))
+        except BaseException:
+            connection.close()
+            raise
+        if recovered.damaged or recovered.missing:
+            log.warning(
+                "archive recovered", extra={"damaged": len(recovered.damaged), "missing_packs": len(recovered.missing)}
+            )
+        return cls(
+            root,
+            committer,
+            IndexReader(root / "index.sqlite"),
+            PackReader(root),
+            WorkerPool(worker_count, limits),
+            limits,
+            clock,
+            fault,
+            recovered,
+        )
+
+    @staticmethod
+    def rescan(root: Path) -> Report:
+        """Make the index anew from the packs alone. The archive must not be open."""
+        return rebuild(root.resolve())
+
+    async def start(self) -> None:
+        """Start the writer thread and the worker processes."""
+        self._committer.start()
+        await self.workers.start()
+        self._background = asyncio.get_running_loop().create_task(self._make_metadata())
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Finish what is queued, end the workers, checkpoint the index."""
+        if self._background is not None:
+            self._background.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._background
+        await self.workers.close()
+        await asyncio.to_thread(self._reader.close)
+        await asyncio.to_thread(self._committer.stop)
+        self._packs.close()
+
+    # -- ingest
+
+    async def ingest(
+        self, body: AsyncIterable[bytes] | bytes, *, organisation: str, source: str, study_uid: str | None = None
+    ) -> IngestResult:
+        """Take one instance in. It returns after fdatasync and index commit: what is acknowledged is durable.
+
+        `source` says by which door and device it came ("stow", "upload:…"); `study_uid` refuses other studies.
+        Never raises for what was sent: the result says `stored`, `duplicate`, `conflict` (other bytes under a held
+        identity: kept in quarantine) or `refused` with a reason of `dicom.errors.REFUSALS`.
+        """
+        result = await self._ingestor.ingest(body, organisation=organisation, source=source, study_uid=study_uid)
+        if result.outcome == "stored":
+            self._wake.set()
+        return result
+
+    # -- queries (blocking)
+
+    def studies(self, scope: Scope, query: Query | None = None) -> list[StudyRow]:
+        """Studies, newest first; at most `limits.query_rows` (ask for one less and use `offset` to page)."""
+        query = query or Query()
+        return self._reader.studies(scope, query, self._limit(query))
+
+    def study(self, scope: Scope, study_uid: str) -> StudyRow | None:
+        """One study as the scope sees it."""
+        rows = self._reader.studies(scope, Query(matches={"StudyInstanceUID": study_uid}), 1)
+        return rows[0] if rows else None
+
+    def series(self, scope: Scope, study_uid: str | None = None, query: Query | None = None) -> list[SeriesRow]:
+        """The series of a study (or of all that the scope sees)."""
+        query = _within(query or Query(), study_uid, None)
+        return self._reader.series(scope, query, self._limit(query))
+
+    def instances(
+        self, scope: Scope, study_uid: str | None = None, series_uid: str | None = None, query: Query | None = None
+    ) -> list[InstanceRow]:
+        """The instances of a study or series, by series and number. Without `query` all of them."""
+        limit = self._limit(query) if query is not None else _ALL
+        return self._reader.instances(scope, _within(query or Query(), study_uid, series_uid), limit)
+
+    def instance(self, scope: Scope, study_uid: str, series_uid: str | None, sop_uid: str) -> InstanceRow:
+        """One instance. Raises NotFoundError, also where it is outside the scope."""
+        row = self._reader.instance(scope, study_uid, series_uid, sop_uid)
+        if row is None:
+            raise NotFoundError
+        return row
+
+    def quarantine(self, organisations: frozenset[str]) -> list[QuarantineRow]:
+        """What waits for these organisations' technicians."""
+        return self._reader.quarantine(organisations)
+
+    def holders(self, study_uid: str) -> list[str]:
+        """Organisations that hold the study. For the system's own decisions, never for an answer."""
+        return self._reader.holders(study_uid)
+
+    def totals(self) -> dict[str, int]:
+        """Counts for the operator."""
+        return self._reader.totals()
+
+    def _limit(self, query: Query) -> int:
+        most = self.limits.query_rows
+        return most if query.limit is None else min(query.limit, most)
+
+    # -- retrieval
+
+    def read(self, span: ByteRange) -> bytes:
+        """Bytes of a pack. Blocks."""
+        return self.retriever.read(span)
+
+    def read_file(self, row: InstanceRow) -> bytes:
+        """The part-10 file as stored. Blocks; for small objects (documents)."""
+        return self.retriever.read(Retriever.file_range(row))
+
+    async def metadata(self, rows: Sequence[InstanceRow]) -> list[bytes]:
+        """DICOM JSON of each row, bulk addresses still relative (`dicom.web.with_base`)."""
+        return await self.retriever.metadata(rows, self._keep_metadata)
+
+    async def frame(self, row: InstanceRow, number: int) -> bytes:
+        """Frame `number` (1-based) as explicit little endian bytes."""
+        ranges = self.retriever.frame_ranges(row, number) if Retriever.stored_is_explicit_le(row) else None
+        if ranges is not None:
+            return await asyncio.to_thread(lambda: b"".join(self.read(span) for span in ranges))
+        return await self.retriever.decoded_frame(row, number)
+
+    async def rendered(self, row: InstanceRow, number: int = 1, wanted: Picture | None = None) -> bytes:
+        """A picture (JPEG by default) of a frame. Raises CannotRenderError with a reason."""
+        return await self.retriever.rendered(row, number, wanted or Picture())
+
+    async def thumbnail(self, row: InstanceRow, number: int = 1, wanted: Picture | None = None) -> bytes:
+        """A small picture, kept on disk."""
+        return await self.retriever.thumbnail(row, number, wanted or Picture(viewport=(128, 128), quality=80))
+
+    async def waveform(self, row: InstanceRow) -> bytes:
+        """The waveforms as JSON (`dicom.waveform`), zlib-compressed."""
+        return await self.retriever.waveform(row)
+
+    async def document(self, row: InstanceRow) -> bytes:
+        """The document inside an Encapsulated Document instance, without its padding byte."""
+        if not row.document_type:
+            raise NotFoundError(code="no_document")
+        found = await self.retriever.bulkdata(row, "00420011")
+        data = found if isinstance(found, bytes) else await asyncio.to_thread(self.read, found)
+        if row.document_type == "application/pdf":
+            # The value is padded to even length with one zero byte, which no PDF ends with (PS3.5 §6.2, OB).
+            return data[:-1] if data.endswith(b"\x00") else data
+        return data
+
+    # -- metadata in the background
+
+    def _keep_metadata(self, row: InstanceRow, data: bytes) -> None:
+        job = self._metadata_job(row, data)
+        job.future.add_done_callback(lambda future: future.cancelled() or future.exception())
+        with contextlib.suppress(BusyError):
+            self._committer.submit(job)
+
+    def _metadata_job(self, row: InstanceRow, data: bytes) -> Job:
+        loop = asyncio.get_running_loop()
+        return Job(
+            loop=loop,
+            future=loop.create_future(),
+            size=len(data),
+            organisation=row.organisation,
+            source="metadata",
+            at=self._clock().astimezone(UTC),
+            digest=row.digest,
+            metadata=data,
+        )
+
+    async def _make_metadata(self) -> None:
+        """Make the JSON of whatever was stored, after its acknowledgement, one batch at a time."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while rows := await asyncio.to_thread(self._reader.wanting_metadata, _METADATA_BATCH):
+                try:
+                    await self._make_batch(rows)
+                except BusyError:
+                    return
+                except DicomError as error:
+                    log.warning("metadata not made", extra={"error": error.reason})
+                    break
+
+    async def _make_batch(self, rows: list[InstanceRow]) -> None:
+        made = await self.retriever.make_metadata(rows, background=True)
+        jobs: list[Job] = []
+        loop = asyncio.get_running_loop()
+        for row, data in zip(rows, made, strict=True):
+            if data is not None:
+                jobs.append(self._metadata_job(row, data))
+            else:
+                command: Callable[[Any], Any] = _failed(row.digest)
+                jobs.append(Job(loop=loop, future=loop.create_future(), size=0, command=command))
+        for job in jobs:
+            self._committer.submit(job)
+        for job in jobs:
+            await job.future
+
+    async def metadata_settled(self) -> None:
+        """Wait until no metadata is outstanding (tests, shutdown of an import)."""
+        while await asyncio.to_thread(self._reader.wanting_metadata, 1):
+            self._wake.set()
+            await asyncio.sleep(0.01)
+
+
+def _failed(digest: str) -> Callable[[Any], Any]:
+    return lambda connection: index.metadata_failed(connection, digest)
+
+
+def _within(query: Query, study_uid: str | None, series_uid: str | None) -> Query:
+    matches = dict(query.matches)
+    if study_uid is not None:
+        matches["StudyInstanceUID"] = study_uid
+    if series_uid is not None:
+        matches["SeriesInstanceUID"] = series_uid
+    return Query(
+        matches=matches, limit=query.limit, offset=query.offset, fuzzy=query.fuzzy, include=query.include, ignored=query.ignored
+    )
+
+

@@ -1,0 +1,406 @@
+"""Reading the index, always through a Scope: it is part of every statement, so that neither rows nor counts leak."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dicom import query as qido
+from dicom.index.frames import unpack_ranges
+from dicom.index.names import fold
+from dicom.index.schema import connect_reader
+from dicom.model import InstanceRow, PixelKind, PixelLayout, Place, QuarantineRow, Query, Scope, SeriesRow, StudyRow
+
+_MAX_IDLE = 16
+# Columns of a higher level that the lower tables carry too.
+_CARRIED: dict[str, set[str]] = {"study": set(), "series": {"study_uid"}, "instance": {"study_uid", "series_uid"}}
+_INSTANCE = (
+    "SELECT i.*, b.digest, b.pack, b.offset, b.prefix_length, b.body_length, b.transfer_syntax, b.pixel_kind,"
+    " b.pixel_offset, b.pixel_length, b.pixel_frames, b.frame_length, b.pixel_keyword, b.ranges, b.metadata_pack,"
+    " b.metadata_offset, b.metadata_length FROM instance i JOIN blob b ON b.id = i.blob"
+)
+
+
+class IndexReader:
+    """A pool of read-only connections. Methods block; call them off the event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside one read transaction."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or connect_reader(self._path)
+        try:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            if not self._closed and len(self._idle) < _MAX_IDLE:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def studies(self, scope: Scope, query: Query, limit: int) -> list[StudyRow]:
+        """At most `limit` studies, newest first; a study held by several visible organisations comes once."""
+        where, values = _visible(scope, "s")
+        more, parameters = _conditions(query, "study", "s", fuzzy=query.fuzzy)
+        inner, inner_values = _below(query, scope)
+        sql = (
+            "SELECT s.*, count(*) AS holders FROM (SELECT max(s.study_date) AS d, max(s.study_time) AS t, min(s.id) AS first,"
+            f" s.study_uid AS uid FROM study s WHERE {where}{more}{inner} GROUP BY s.study_uid"
+            " ORDER BY d DESC, t DESC, uid LIMIT ? OFFSET ?) page JOIN study s ON s.id = page.first"
+            " GROUP BY s.id ORDER BY page.d DESC, page.t DESC, page.uid"
+        )
+        with self.connection() as connection:
+            rows = connection.execute(sql, [*values, *parameters, *inner_values, limit, query.offset]).fetchall()
+            shared = _merged(connection, scope, [row["study_uid"] for row in rows])
+        return [_study(row, shared.get(row["study_uid"])) for row in rows]
+
+    def series(self, scope: Scope, query: Query, limit: int) -> list[SeriesRow]:
+        """At most `limit` series, by study, number, UID."""
+        where, values = _visible(scope, "r")
+        more, parameters = _conditions(query, "series", "r", fuzzy=query.fuzzy)
+        above, above_values = _above(query, "r", scope)
+        sql = (
+            f"SELECT r.*, min(r.id) AS first FROM series r WHERE {where}{more}{above} GROUP BY r.study_uid, r.series_uid"
+            " ORDER BY r.study_uid, r.number IS NULL, r.number, r.series_uid LIMIT ? OFFSET ?"
+        )
+        with self.connection() as connection:
+            rows = connection.execute(sql, [*values, *parameters, *above_values, limit, query.offset]).fetchall()
+            out = []
+            for row in rows:
+                visible, more_values = _visible(scope, "i")
+                count, sop = connection.execute(
+                    "SELECT count(DISTINCT sop_uid), (SELECT sop_uid FROM instance i WHERE i.study_uid = ?1 AND"
+                    f" i.series_uid = ?2 AND {_numbered(visible, 3)} ORDER BY number IS NULL, number, sop_uid LIMIT 1)"
+                    f" FROM instance i WHERE i.study_uid = ?1 AND i.series_uid = ?2 AND {_numbered(visible, 3)}",
+                    (row["study_uid"], row["series_uid"], *more_values),
+                ).fetchone()
+                out.append(_series(row, count, sop or ""))
+        return out
+
+    def instances(self, scope: Scope, query: Query, limit: int) -> list[InstanceRow]:
+        """At most `limit` instances, by series and number."""
+        where, values = _visible(scope, "i")
+        more, parameters = _conditions(query, "instance", "i", fuzzy=query.fuzzy)
+        above, above_values = _above(query, "i", scope)
+        sql = (
+            f"{_INSTANCE} JOIN (SELECT min(i.id) AS first FROM instance i WHERE {where}{more}{above}"
+            " GROUP BY i.study_uid, i.sop_uid) page ON page.first = i.id"
+            " ORDER BY i.study_uid, i.series_uid, i.number IS NULL, i.number, i.sop_uid LIMIT ? OFFSET ?"
+        )
+        with self.connection() as connection:
+            rows = connection.execute(sql, [*values, *parameters, *above_values, limit, query.offset]).fetchall()
+        return [_instance(row) for row in rows]
+
+    def instance(self, scope: Scope, study_uid: str, series_uid: str | None, sop_uid: str) -> InstanceRow | None:
+        """One instance; the first stored where several visible organisations hold the UID."""
+        where, values = _visible(scope, "i")
+        sql = f"{_INSTANCE} WHERE i.study_uid = ? AND i.sop_uid = ? AND (? IS NULL OR i.series_uid = ?) AND {where}"
+        with self.connection() as connection:
+            row = connection.execute(
+                sql + " ORDER BY i.id LIMIT 1", [study_uid, sop_uid, series_uid, series_uid, *values]
+            ).fetchone()
+        return _instance(row) if row else None
+
+    def quarantine(self, organisations: frozenset[str], *, state: str = "open") -> list[QuarantineRow]:
+        """What waits for these organisations' technicians."""
+        with self.connection() as connection:
+            rows = connection.execute(
+                "SELECT * FROM quarantine WHERE state = ? AND organisation IN (SELECT value FROM json_each(?)) ORDER BY id",
+                (state, json.dumps(sorted(organisations))),
+            ).fetchall()
+        return [
+            QuarantineRow(
+                id=row["id"],
+                organisation=row["organisation"],
+                study_uid=row["study_uid"],
+                series_uid=row["series_uid"],
+                sop_uid=row["sop_uid"],
+                digest=row["digest"].hex(),
+                source=row["source"],
+                received_at=datetime.fromisoformat(row["received_at"]),
+                state=row["state"],
+                place=_place(row),
+            )
+            for row in rows
+        ]
+
+    def holders(self, study_uid: str) -> list[str]:
+        """Every organisation that holds the study (system use: matching, permission)."""
+        with self.connection() as connection:
+            rows = connection.execute("SELECT organisation FROM study WHERE study_uid = ? ORDER BY id", (study_uid,))
+            return [row[0] for row in rows]
+
+    def wanting_metadata(self, limit: int) -> list[InstanceRow]:
+        """Instances whose metadata is still to be made."""
+        with self.connection() as connection:
+            rows = connection.execute(
+                f"{_INSTANCE} WHERE b.id IN (SELECT id FROM blob WHERE metadata_state = 0 ORDER BY id LIMIT ?)"
+                " GROUP BY b.id",
+                (limit,),
+            ).fetchall()
+        return [_instance(row) for row in rows]
+
+    def totals(self) -> dict[str, int]:
+        """Figures for the operator."""
+        with self.connection() as connection:
+            return {
+                name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+                for name in ("study", "series", "instance", "blob", "quarantine")
+            }
+
+
+def _visible(scope: Scope, alias: str) -> tuple[str, list[Any]]:
+    """The scope as SQL. Every statement of this module contains it."""
+    hidden = f"{alias}.study_uid NOT IN (SELECT value FROM json_each(?))"
+    hidden_values = [json.dumps(sorted(scope.hidden))] if scope.hidden else []
+    if scope.unlimited:
+        return (hidden if scope.hidden else "1"), hidden_values
+    parts, values = [], []
+    if scope.organisations:
+        parts.append(f"{alias}.organisation IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sorted(scope.organisations)))
+    if scope.studies:
+        parts.append(f"{alias}.study_uid IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sorted(scope.studies)))
+    allowed = "(" + " OR ".join(parts) + ")" if parts else "0"
+    return (f"{allowed} AND {hidden}" if scope.hidden else allowed), [*values, *hidden_values]
+
+
+def _numbered(sql: str, start: int) -> str:
+    """Number the placeholders, so that one list of values serves several places."""
+    out, number = [], start
+    for part in sql.split("?")[:-1]:
+        out.append(f"{part}?{number}")
+        number += 1
+    return "".join(out) + sql.split("?")[-1]
+
+
+def _conditions(query: Query, level: str, alias: str, *, fuzzy: bool) -> tuple[str, list[Any]]:
+    sql, values = "", []
+    for name, value in query.matches.items():
+        key = qido.KEYS.get(name)
+        if key is None or (key.level != level and key.column not in _CARRIED[level]):
+            continue
+        column = f"{alias}.{key.column}"
+        part, more = _condition(key.matching, column, value, fuzzy=fuzzy)
+        sql += f" AND {part}"
+        values += more
+    return sql, values
+
+
+def _condition(matching: str, column: str, value: str, *, fuzzy: bool) -> tuple[str, list[Any]]:
+    if matching == "uid":
+        uids = qido.uid_list(value)
+        if len(uids) == 1:
+            return f"{column} = ?", uids
+        return f"{column} IN (SELECT value FROM json_each(?))", [json.dumps(uids)]
+    if matching in {"date", "time"}:
+        low, high = qido.date_span(value) if matching == "date" else qido.time_span(value)
+        parts, values = [f"{column} <> ''"], []
+        if low:
+            parts.append(f"{column} >= ?")
+            values.append(low)
+        if high:
+            parts.append(f"{column} <= ?")
+            values.append(high)
+        return " AND ".join(parts), values
+    if matching == "number":
+        return f"{column} = ?", [int(value)]
+    if matching == "modalities":
+        options = [part for part in value.replace(",", "\\").split("\\") if part]
+        return (
+            "(" + " OR ".join([f"{column} GLOB ?"] * len(options)) + ")" if options else "1",
+            [f"*\\{qido.glob(part)}\\*" for part in options],
+        )
+    if matching == "name":
+        pattern = qido.glob(fold(value))
+        if fuzzy and not qido.is_wildcard(value):
+            # Each word may begin any part of the name (PS3.18 §8.3.4.2 leaves the algorithm to us).
+            words = [word for word in pattern.replace("^", " ").replace("=", " ").split() if word]
+            if words:
+                either = f"({column} GLOB ? OR {column} GLOB ? OR {column} GLOB ?)"
+                values = [v for word in words for v in (f"*={word}*", f"*^{word}*", f"* {word}*")]
+                return " AND ".join([either] * len(words)), values
+        if column.endswith("referring_search"):
+            return f"{column} GLOB ?", [pattern]
+        # Against any one representation of the name: they stand between `=` signs.
+        return f"{column} GLOB ?", [f"*={pattern}=*"]
+    if qido.is_wildcard(value):
+        return f"{column} GLOB ?", [qido.glob(value)]
+    return f"{column} = ?", [value]
+
+
+def _above(query: Query, alias: str, scope: Scope) -> tuple[str, list[Any]]:
+    """Study and series keys on a lower level (relational queries, PS3.18 §10.6.1.2.1)."""
+    sql, values = "", []
+    for level, table in (("study", "study"), ("series", "series")):
+        if level == "series" and alias == "r":
+            continue
+        rest = {k: v for k, v in query.matches.items() if k in qido.KEYS and qido.KEYS[k].level == level}
+        rest = {k: v for k, v in rest.items() if k not in {"StudyInstanceUID", "SeriesInstanceUID"}}
+        if rest:
+            more, parameters = _conditions(Query(matches=rest), level, "a", fuzzy=query.fuzzy)
+            where, visible = _visible(scope, "a")
+            join = f"a.study_uid = {alias}.study_uid AND a.organisation = {alias}.organisation"
+            if level == "series":
+                join += f" AND a.series_uid = {alias}.series_uid"
+            sql += f" AND EXISTS (SELECT 1 FROM {table} a WHERE {join} AND {where}{more})"
+            values += [*visible, *parameters]
+    return sql, values
+
+
+def _below(query: Query, scope: Scope) -> tuple[str, list[Any]]:
+    """Series and instance keys on the study level: studies that contain such a one."""
+    sql, values = "", []
+    for level, table in (("series", "series"), ("instance", "instance")):
+        rest = {k: v for k, v in query.matches.items() if k in qido.KEYS and qido.KEYS[k].level == level}
+        if rest:
+            more, parameters = _conditions(Query(matches=rest), level, "b", fuzzy=query.fuzzy)
+            where, visible = _visible(scope, "b")
+            sql += (
+                f" AND EXISTS (SELECT 1 FROM {table} b WHERE b.study_uid = s.study_uid"
+                f" AND b.organisation = s.organisation AND {where}{more})"
+            )
+            values += [*visible, *parameters]
+    return sql, values
+
+
+def _merged(connection: sqlite3.Connection, scope: Scope, uids: list[str]) -> dict[str, dict[str, Any]]:
+    """Counts and modalities of studies that several visible organisations hold."""
+    where, values = _visible(scope, "s")
+    several = [
+        row[0]
+        for row in connection.execute(
+            f"SELECT s.study_uid FROM study s WHERE s.study_uid IN (SELECT value FROM json_each(?)) AND {where}"
+            " GROUP BY s.study_uid HAVING count(*) > 1",
+            [json.dumps(uids), *values],
+        )
+    ]
+    out: dict[str, dict[str, Any]] = {}
+    where, values = _visible(scope, "i")
+    for uid in several:
+        instances, series, modalities = connection.execute(
+            "SELECT count(DISTINCT i.sop_uid), count(DISTINCT i.series_uid), group_concat(DISTINCT i.modality)"
+            f" FROM instance i WHERE i.study_uid = ? AND {where}",
+            [uid, *values],
+        ).fetchone()
+        out[uid] = {"instances": instances, "series": series, "modalities": sorted(filter(None, modalities.split(",")))}
+    return out
+
+
+def _study(row: sqlite3.Row, merged: dict[str, Any] | None) -> StudyRow:
+    return StudyRow(
+        study_uid=row["study_uid"],
+        organisation=row["organisation"],
+        patient_id=row["patient_id"],
+        issuer_of_patient_id=row["issuer_of_patient_id"],
+        patient_name=row["patient_name"],
+        birth_date=row["birth_date"],
+        sex=row["sex"],
+        accession=row["accession"],
+        issuer_of_accession=row["issuer_of_accession"],
+        study_date=row["study_date"],
+        study_time=row["study_time"],
+        study_id=row["study_id"],
+        description=row["description"],
+        referring_physician=row["referring_physician"],
+        institution=row["institution"],
+        modalities=tuple(merged["modalities"] if merged else [m for m in row["modalities"].split("\\") if m]),
+        series_count=merged["series"] if merged else row["series_count"],
+        instance_count=merged["instances"] if merged else row["instance_count"],
+        stored_at=datetime.fromisoformat(row["stored_at"]),
+        changed_at=datetime.fromisoformat(row["changed_at"]),
+        repaired=row["repaired"],
+        mixed_patients=bool(row["mixed_patients"]),
+        source=row["source"],
+    )
+
+
+def _series(row: sqlite3.Row, count: int, sop_uid: str) -> SeriesRow:
+    return SeriesRow(
+        study_uid=row["study_uid"],
+        series_uid=row["series_uid"],
+        modality=row["modality"],
+        number=row["number"],
+        description=row["description"],
+        body_part=row["body_part"],
+        laterality=row["laterality"],
+        series_date=row["series_date"],
+        series_time=row["series_time"],
+        manufacturer_model=row["manufacturer_model"],
+        instance_count=count,
+        first_sop_uid=sop_uid,
+    )
+
+
+def _place(row: sqlite3.Row) -> Place:
+    return Place(
+        pack=row["pack"], offset=row["offset"], prefix_length=row["prefix_length"], body_length=row["body_length"]
+    )
+
+
+def _instance(row: sqlite3.Row) -> InstanceRow:
+    metadata = None
+    if row["metadata_pack"] is not None:
+        metadata = Place(
+            pack=row["metadata_pack"],
+            offset=row["metadata_offset"],
+            prefix_length=0,
+            body_length=row["metadata_length"],
+        )
+    return InstanceRow(
+        organisation=row["organisation"],
+        study_uid=row["study_uid"],
+        series_uid=row["series_uid"],
+        sop_uid=row["sop_uid"],
+        sop_class=row["sop_class"],
+        number=row["number"],
+        modality=row["modality"],
+        transfer_syntax=row["transfer_syntax"],
+        digest=row["digest"].hex(),
+        rows=row["rows"],
+        columns=row["columns"],
+        bits_allocated=row["bits_allocated"],
+        samples=row["samples"],
+        photometric=row["photometric"],
+        frames=row["frames"],
+        has_waveform=bool(row["has_waveform"]),
+        document_type=row["document_type"],
+        stored_at=datetime.fromisoformat(row["stored_at"]),
+        blob=row["blob"],
+        place=_place(row),
+        metadata=metadata,
+        pixels=PixelLayout(
+            kind=PixelKind(row["pixel_kind"]),
+            offset=row["pixel_offset"],
+            length=row["pixel_length"],
+            frames=row["pixel_frames"],
+            frame_length=row["frame_length"],
+            keyword=row["pixel_keyword"],
+            ranges=unpack_ranges(row["ranges"]),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Pixels: decoding and pictures. Imported by worker processes only."""

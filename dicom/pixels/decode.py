@@ -1,0 +1,394 @@
+"""Frames as numpy arrays, whatever their transfer syntax. Runs in worker processes only (native codecs can crash)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom.elements import Element, Walker
+from dicom.errors import CannotRenderError
+from dicom.header import read_header
+from dicom.model import PixelKind, PixelLayout
+from dicom.syntaxes import JPEG_2000_FAMILY, JPEG_FAMILY, JPEG_LS_FAMILY, NATIVE, RLE
+
+if TYPE_CHECKING:
+    from dicom.workers.ops import Dataset
+
+Array = NDArray[Any]
+_FLOATS = {"FloatPixelData": "f4", "DoubleFloatPixelData": "f8"}
+
+
+def warm() -> None:
+    """Load the codecs that are asked for most."""
+    small = np.zeros((8, 8), np.uint8)
+    imagecodecs.jpeg8_decode(imagecodecs.jpeg8_encode(small))
+    imagecodecs.jpeg2k_decode(imagecodecs.jpeg2k_encode(small))
+    imagecodecs.jpegls_decode(imagecodecs.jpegls_encode(small))
+
+
+class Attributes:
+    """Top-level attributes of a dataset by tag, read when asked for."""
+
+    def __init__(self, walker: Walker) -> None:
+        self.walker = walker
+        self._elements: dict[int, Element] = {}
+        for element in walker.elements():
+            self._elements.setdefault(element.tag, element)
+
+    @classmethod
+    def of_item(cls, walker: Walker, start: int, end: int, *, explicit: bool) -> Attributes:
+        """The attributes of one sequence item."""
+        out = cls.__new__(cls)
+        out.walker = walker
+        out._elements = {e.tag: e for e in walker.elements(start, end, depth=2, explicit=explicit)}
+        return out
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._elements
+
+    def raw(self, tag: int) -> bytes:
+        """The value's bytes, b'' if absent."""
+        element = self._elements.get(tag)
+        if element is None or element.length > 64 << 20:
+            return b""
+        return self.walker.window.bytes(element.offset, element.length)
+
+    def vr(self, tag: int) -> str:
+        """The VR written in the dataset, '' if absent or implicit."""
+        element = self._elements.get(tag)
+        return element.vr if element else ""
+
+    def short(self, tag: int, default: int = 0) -> int:
+        """A US value."""
+        raw = self.raw(tag)
+        return int(struct.unpack(self.order + "H", raw[:2])[0]) if len(raw) >= 2 else default
+
+    @property
+    def order(self) -> str:
+        return "<" if self.walker.little else ">"
+
+    def text(self, tag: int) -> str:
+        """A code string."""
+        return self.raw(tag).decode("ascii", "replace").strip(" \x00")
+
+    def numbers(self, tag: int) -> list[float]:
+        """DS or IS values; what is no number is left out."""
+        out = []
+        for part in self.text(tag).split("\\"):
+            try:
+                out.append(float(part))
+            except ValueError:
+                continue
+        return [number for number in out if np.isfinite(number)]
+
+    def items(self, tag: int) -> list[Attributes]:
+        """The items of a sequence."""
+        element = self._elements.get(tag)
+        if element is None:
+            return []
+        return [
+            Attributes.of_item(self.walker, start, end if end is not None else element.end, explicit=explicit)
+            for start, end, explicit in self.walker.items(element)
+        ]
+
+
+@dataclass(slots=True, kw_only=True)
+class Image:
+    """The pixels of one instance. `frame` gives (rows, columns[, 3]) arrays; colours come as RGB by pixel."""
+
+    dataset: Dataset
+    attributes: Attributes
+    layout: PixelLayout
+    ranges: list[list[int]] | None  # fragments of the wanted frame, where the index knew them
+    syntax: str
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    photometric: str
+    planar: int
+    result_photometric: str = ""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of one stored sample, in the byte order of the dataset."""
+        if self.layout.keyword in _FLOATS:
+            return np.dtype(_FLOATS[self.layout.keyword]).newbyteorder(self.attributes.order)
+        width = max(self.bits_allocated // 8, 1)
+        if width not in {1, 2, 4, 8}:
+            raise CannotRenderError(code="odd_bits_allocated")
+        return np.dtype(f"{'i' if self.signed else 'u'}{width}").newbyteorder(self.attributes.order)
+
+    def raw(self, number: int) -> bytes:
+        """The stored bytes of a frame (1-based): its slice, or its code stream."""
+        layout = self.layout
+        if number < 1 or number > layout.frames:
+            raise CannotRenderError(code="no_such_frame")
+        window = self.dataset.window
+        if layout.kind in {PixelKind.NATIVE, PixelKind.BITS}:
+            bits = self.rows * self.columns * self.samples * self.bits_allocated
+            if layout.kind is PixelKind.BITS:
+                first, last = (number - 1) * bits // 8, (number * bits + 7) // 8
+            else:
+                first, last = (number - 1) * layout.frame_length, number * layout.frame_length
+            if last > layout.length:
+                raise CannotRenderError(code="pixel_data_short")
+            return window.bytes(layout.offset + first, last - first)
+        if layout.kind is PixelKind.UNCERTAIN:
+            raise CannotRenderError(code="frames_unclear")
+        parts = self.ranges if self.ranges is not None else [list(r) for r in layout.ranges[number - 1]]
+        return b"".join(window.bytes(offset, length) for offset, length in parts)
+
+    def native_bytes(self, number: int) -> bytes:
+        """A native frame as little-endian bytes, its layout untouched."""
+        data = self.raw(number)
+        if self.layout.kind is PixelKind.BITS:
+            return np.packbits(self._bits(self._unswapped(data), number), bitorder="little").tobytes()
+        if self.attributes.order == "<":
+            return data
+        width = self.bits_allocated // 8
+        if width == 1:
+            return self._unswapped(data)
+        if len(data) % width:
+            return data
+        return np.frombuffer(data, f">u{width}").astype(f"<u{width}").tobytes()
+
+    def frame(self, number: int) -> Array:
+        """One frame, decoded. Raises CannotRenderError."""
+        if not self.rows or not self.columns or self.samples not in {1, 3, 4}:
+            raise CannotRenderError(code="no_dimensions")
+        size = self.rows * self.columns * self.samples * max(self.bits_allocated // 8, 1)
+        if size > self.dataset.limits.decoded_bytes:
+            raise CannotRenderError(code="too_large_to_decode")
+        data = self.raw(number)
+        self.result_photometric = self.photometric
+        if self.syntax in NATIVE or self.syntax == "1.2.840.10008.1.2.1.98":
+            return self._native(data, number)
+        return self._decoded(data)
+
+    def _bits(self, data: bytes, number: int) -> Array:
+        count = self.rows * self.columns * self.samples
+        skip = (number - 1) * count % 8 if self.layout.kind is PixelKind.BITS else 0
+        return np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[skip : skip + count]
+
+    def _native(self, data: bytes, number: int) -> Array:
+        shape = (self.rows, self.columns)
+        if self.bits_allocated == 1:
+            return self._bits(self._unswapped(data), number).reshape(shape)
+        if self.photometric == "YBR_FULL_422" and self.samples == 3:
+            quads = np.frombuffer(data, np.uint8)[: self.rows * self.columns * 2].reshape(-1, 4)
+            ybr = np.empty((quads.shape[0], 2, 3), np.uint8)
+            ybr[:, 0, 0], ybr[:, 1, 0] = quads[:, 0], quads[:, 1]
+            ybr[:, :, 1] = quads[:, 2:3]
+            ybr[:, :, 2] = quads[:, 3:4]
+            self.result_photometric = "RGB"
+            return to_rgb(ybr.reshape(*shape, 3))
+        count = self.rows * self.columns * self.samples
+        data = self._unswapped(data)
+        array = np.frombuffer(data, self.dtype, count)
+        if self.samples == 1:
+            return array.reshape(shape)
+        return self._colour(array, self.planar)
+
+    def _unswapped(self, data: bytes) -> bytes:
+        """8-bit samples written as OW in a big endian dataset lie in swapped pairs."""
+        words = self.attributes.vr(0x7FE00010) == "OW"
+        if words and self.attributes.order == ">" and self.bits_allocated <= 8 and len(data) % 2 == 0:
+            return np.frombuffer(data, ">u2").astype("<u2").tobytes()
+        return data
+
+    def _colour(self, array: Array, planar: int) -> Array:
+        if planar:
+            array = array.reshape(self.samples, self.rows, self.columns).transpose(1, 2, 0)
+        else:
+            array = array.reshape(self.rows, self.columns, self.samples)
+        if self.photometric in {"YBR_FULL", "YBR_FULL_422"}:
+            self.result_photometric = "RGB"
+            return to_rgb(np.ascontiguousarray(array[..., :3]))
+        return np.ascontiguousarray(array)
+
+    def _decoded(self, data: bytes) -> Array:
+        if self.syntax == RLE:
+            return self._rle(data)
+        if self.syntax in JPEG_FAMILY:
+            array = self._jpeg(data)
+        elif self.syntax in JPEG_LS_FAMILY:
+            _check_size(data, self, jpeg=True)
+            array = _decode(imagecodecs.jpegls_decode, data)
+        elif self.syntax in JPEG_2000_FAMILY:
+            _check_size(data, self, jpeg=False)
+            array = _decode(imagecodecs.jpeg2k_decode, data)
+            self.result_photometric = "RGB" if self.photometric in {"YBR_RCT", "YBR_ICT"} else self.photometric
+        else:
+            raise CannotRenderError(code="transfer_syntax_not_decoded")
+        if array.shape[:2] != (self.rows, self.columns):
+            raise CannotRenderError(code="size_differs")
+        if self.samples == 3 and self.result_photometric in {"YBR_FULL", "YBR_FULL_422"}:
+            self.result_photometric = "RGB"
+            array = to_rgb(array)
+        return self._as_declared(array)
+
+    def _as_declared(self, array: Array) -> Array:
+        """In the sample type the dataset declares (JPEG-LS and JPEG know no sign, JPEG 2000 may disagree)."""
+        if array.dtype.kind == "f" or array.ndim == 3:
+            return array
+        width = max(self.bits_allocated // 8, 1)
+        if self.signed and array.dtype.kind == "u":
+            bits = self.bits_stored
+            wide = array.astype(np.int64)
+            wide = np.where(wide & (1 << (bits - 1)), wide - (1 << bits), wide) if bits < 64 else wide
+            return wide.astype(f"i{width}")
+        if not self.signed and array.dtype.kind == "i":
+            return (array.astype(np.int64) & ((1 << self.bits_stored) - 1)).astype(f"u{width}")
+        return array.astype(f"{array.dtype.kind}{width}", copy=False)
+
+    def _jpeg(self, data: bytes) -> Array:
+        _check_size(data, self, jpeg=True)
+        if self.samples == 1:
+            return _decode(imagecodecs.jpeg8_decode, data)
+        stored = jpeg_colours(data, self.photometric)
+        lossless = self.syntax not in {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
+        if lossless:
+            return _decode(imagecodecs.jpeg8_decode, data)
+        array = _decode(
+            lambda d: imagecodecs.jpeg8_decode(d, colorspace=stored, outcolorspace="RGB"), data
+        )
+        self.result_photometric = "RGB"
+        return array
+
+    def _rle(self, data: bytes) -> Array:
+        """PS3.5 Annex G: byte planes, the most significant first, sample by sample."""
+        width = max(self.bits_allocated // 8, 1)
+        pixels = self.rows * self.columns
+        if len(data) < 64:
+            raise CannotRenderError(code="code_stream_damaged")
+        count, *offsets = struct.unpack("<16I", data[:64])
+        if count != width * self.samples or count > 15:
+            raise CannotRenderError(code="code_stream_damaged")
+        planes = np.zeros((self.samples, pixels, width), np.uint8)
+        for i in range(count):
+            end = offsets[i + 1] if i + 1 < count else len(data)
+            if not 64 <= offsets[i] <= end <= len(data):
+                raise CannotRenderError(code="code_stream_damaged")
+            plane = unpack_bits(data[offsets[i] : end], pixels)
+            sample, byte = divmod(i, width)
+            planes[sample, :, width - 1 - byte] = np.frombuffer(plane, np.uint8)
+        array = planes.reshape(-1).view(f"<{'i' if self.signed else 'u'}{width}")
+        if self.samples == 1:
+            return array.reshape(self.rows, self.columns)
+        return self._colour(array, 1)
+
+
+def read_image(dataset: Dataset, ranges: list[list[int]] | None) -> Image:
+    """The image of a dataset. Raises CannotRenderError `no_pixels`."""
+    a = Attributes(dataset.walker)
+    layout = read_header(dataset.window, dataset.syntax, dataset.budget).pixels
+    if layout.kind is PixelKind.NONE:
+        raise CannotRenderError(code="no_pixels")
+    bits = a.short(0x00280100, 8)
+    return Image(
+        dataset=dataset,
+        attributes=a,
+        layout=layout,
+        ranges=None if dataset.inflated else ranges,
+        syntax=dataset.syntax,
+        rows=a.short(0x00280010),
+        columns=a.short(0x00280011),
+        samples=a.short(0x00280002, 1),
+        bits_allocated=bits,
+        bits_stored=min(a.short(0x00280101, bits) or bits, bits),
+        signed=bool(a.short(0x00280103)),
+        photometric=a.text(0x00280004),
+        planar=a.short(0x00280006),
+    )
+
+
+def _decode(function: Any, data: bytes) -> Array:
+    try:
+        return np.asarray(function(data))
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise CannotRenderError(code="code_stream_damaged") from error
+
+
+def unpack_bits(data: bytes, expected: int) -> bytes:
+    """One RLE segment, never more than expected and padded with zeros if it is short (senders drop the tail)."""
+    try:
+        out = bytes(imagecodecs.packbits_decode(data, out=expected + 1024))
+    except Exception:
+        out = _unpack_bits_slowly(data, expected)
+    return out[:expected].ljust(expected, b"\x00")
+
+
+def _unpack_bits_slowly(data: bytes, expected: int) -> bytes:
+    out = bytearray()
+    i = 0
+    while i < len(data) and len(out) < expected:
+        n = data[i]
+        i += 1
+        if n < 128:
+            out += data[i : i + n + 1]
+            i += n + 1
+        elif n > 128 and i < len(data):
+            out += data[i : i + 1] * (257 - n)
+            i += 1
+    return bytes(out)
+
+
+def to_rgb(ybr: Array) -> Array:
+    """YBR_FULL to RGB (PS3.3 §C.7.6.3.1.2), 8 bit."""
+    y, cb, cr = (ybr[..., i].astype(np.float32) for i in range(3))
+    out = np.empty(ybr.shape, np.uint8)
+    for i, channel in enumerate((y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128))):
+        out[..., i] = np.clip(channel + 0.5, 0, 255).astype(np.uint8)
+    return out
+
+
+def jpeg_colours(data: bytes, photometric: str) -> str:
+    """In which colours a three-component JPEG was coded: its Adobe or JFIF marker, its component names, then the dataset."""
+    i = 2
+    while i + 4 <= len(data) and data[i] == 0xFF:
+        marker, length = data[i + 1], int.from_bytes(data[i + 2 : i + 4], "big")
+        body = data[i + 4 : i + 2 + length]
+        if marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+            return "RGB" if body[11] == 0 else "YCBCR"
+        if marker == 0xE0 and body.startswith(b"JFIF"):
+            return "YCBCR"
+        if marker in {0xDA, 0xD9}:
+            break
+        if 0xC0 <= marker <= 0xC3 and len(body) >= 15 and bytes(body[6::3][:3]) == b"RGB":
+            return "RGB"
+        i += 2 + length
+    return "RGB" if photometric == "RGB" else "YCBCR"
+
+
+def _check_size(data: bytes, image: Image, *, jpeg: bool) -> None:
+    """The code stream must say the size that the dataset says, before anything is allocated for it."""
+    if jpeg:
+        i = 2
+        while i + 9 <= len(data) and data[i] == 0xFF:
+            marker, length = data[i + 1], int.from_bytes(data[i + 2 : i + 4], "big")
+            if marker == 0xFF:
+                i += 1
+                continue
+            if (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}) or marker == 0xF7:
+                size = int.from_bytes(data[i + 5 : i + 7], "big"), int.from_bytes(data[i + 7 : i + 9], "big")
+                if size != (image.rows, image.columns):
+                    raise CannotRenderError(code="size_differs")
+                return
+            i += 2 + length
+        raise CannotRenderError(code="code_stream_damaged")
+    start = data.find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(data) < start + 24:
+        raise CannotRenderError(code="code_stream_damaged")
+    x1, y1, x0, y0 = struct.unpack(">4I", data[start + 8 : start + 24])
+    if (y1 - y0, x1 - x0) != (image.rows, image.columns):
+        raise CannotRenderError(code="size_differs")

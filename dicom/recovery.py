@@ -1,0 +1,196 @@
+"""After a crash: what the packs hold beyond the index's mark is entered. And a new index made from the packs alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom.errors import DicomError
+from dicom.index import writer as index
+from dicom.index.schema import connect_writer, migrate
+from dicom.labels import holding_of
+from dicom.packs.append import sync_directory
+from dicom.packs.read import PackFile, list_packs
+from dicom.packs.record import PACK_HEADER, Kind, Record, read_pack_header, scan
+
+log = logging.getLogger(__name__)
+_GROUP = 500
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What a replay or a rescan found."""
+
+    packs: int = 0
+    records: int = 0
+    damaged: list[tuple[int, int]] = None  # type: ignore[assignment]  # (pack, offset)
+    missing: list[int] = None  # type: ignore[assignment]  # packs the index knows and the disk does not
+    open_pack: tuple[int, int] | None = None  # a pack that may be continued: (id, end)
+
+    def __post_init__(self) -> None:
+        self.damaged = self.damaged or []
+        self.missing = self.missing or []
+
+
+def replay(root: Path, connection: sqlite3.Connection, *, pack_limit: int) -> Report:
+    """Enter every whole record beyond the marks; seal packs whose tail is not whole. Nothing is truncated."""
+    report = Report()
+    known = index.packs_known(connection)
+    packs = list_packs(root)
+    report.missing = sorted(set(known) - set(packs))
+    later: list[tuple[int, Record]] = []
+    generation = int(index.get_fact(connection, "generation") or 0)
+    for number, path in packs.items():
+        mark, sealed = known.get(number, (0, False))
+        size = path.stat().st_size
+        if sealed or (mark and size <= mark):
+            if number == max(packs) and not sealed and size == mark < pack_limit:
+                report.open_pack = (number, mark)
+            continue
+        end, whole, highest = _replay_pack(connection, number, path, mark, size, later, report, resume=not mark)
+        generation = max(generation, highest)
+        report.packs += 1
+        if whole and number == max(packs) and end == size < pack_limit and not end % 16:
+            report.open_pack = (number, end)
+        with _transaction(connection):
+            index.set_mark(connection, number, end, sealed=not whole)
+    for start in range(0, len(later), _GROUP):
+        with _transaction(connection):
+            for number, record in later[start : start + _GROUP]:
+                _enter(connection, number, record, packs[number])
+    with _transaction(connection):
+        index.set_fact(connection, "generation", str(generation))
+    return report
+
+
+def _replay_pack(
+    connection: sqlite3.Connection,
+    number: int,
+    path: Path,
+    mark: int,
+    size: int,
+    later: list[tuple[int, Record]],
+    report: Report,
+    *,
+    resume: bool,
+) -> tuple[int, bool, int]:
+    """Returns (end of the last whole record, whether everything was whole, highest generation seen)."""
+    file = PackFile(path)
+    os.fdatasync(file.fd)  # complete records may still be in the page cache only; they must outlive the index entry
+    end, highest, whole = mark or PACK_HEADER.size, 0, True
+    if size < PACK_HEADER.size:
+        report.damaged.append((number, 0))
+        return size, False, 0
+    try:
+        read_pack_header(file.read(0, PACK_HEADER.size))
+    except DicomError:
+        report.damaged.append((number, 0))
+        return size, False, 0
+    group: list[Record] = []
+    for found in scan(file.read, end, size, resume=resume):
+        if isinstance(found, int):
+            report.damaged.append((number, found))
+            whole = False
+            continue
+        highest = max(highest, int(found.label.get("generation", 0)))
+        end = found.end
+        report.records += 1
+        if found.kind in {Kind.INSTANCE, Kind.QUARANTINE}:
+            group.append(found)
+        else:
+            later.append((number, found))  # they speak of bytes that may stand in a later pack
+        if len(group) >= _GROUP:
+            _enter_group(connection, number, group, path)
+            group = []
+    _enter_group(connection, number, group, path)
+    return end, whole, highest
+
+
+def _enter_group(connection: sqlite3.Connection, number: int, records: list[Record], path: Path) -> None:
+    if records:
+        with _transaction(connection):
+            for record in records:
+                _enter(connection, number, record, path)
+
+
+def _enter(connection: sqlite3.Connection, number: int, record: Record, path: Path) -> None:
+    connection.execute("SAVEPOINT one")
+    try:
+        if record.kind is Kind.METADATA:
+            index.apply_metadata(connection, record.label["of"], number, record.body_offset, record.body_length)
+        elif record.kind in {Kind.INSTANCE, Kind.CUSTODY}:
+            index.apply_holding(connection, holding_of(record, number, PackFile(path).read))
+        elif record.kind is Kind.QUARANTINE:
+            index.apply_quarantine(connection, holding_of(record, number, PackFile(path).read))
+    except (DicomError, LookupError, ValueError, TypeError, sqlite3.IntegrityError) as error:
+        connection.execute("ROLLBACK TO one")
+        log.warning("pack record not entered", extra={"pack": number, "offset": record.offset, "error": type(error).__name__})
+    connection.execute("RELEASE one")
+
+
+class _transaction:  # noqa: N801 - reads as a statement
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._connection.execute("ROLLBACK" if kind else "COMMIT")
+
+
+def open_index(root: Path) -> sqlite3.Connection:
+    """The writing connection, tables up to date, archive id known."""
+    connection = connect_writer(root / "index.sqlite")
+    try:
+        migrate(connection)
+        if index.get_fact(connection, "archive") is None:
+            with _transaction(connection):
+                index.set_fact(connection, "archive", _archive_id(root))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _archive_id(root: Path) -> str:
+    for path in _pack_paths(root):
+        try:
+            return read_pack_header(PackFile(path).read(0, PACK_HEADER.size))[1].hex()
+        except DicomError:
+            continue
+    return secrets.token_hex(16)
+
+
+def _pack_paths(root: Path) -> Iterator[Path]:
+    yield from list_packs(root).values()
+
+
+def rebuild(root: Path) -> Report:
+    """Make a new index from the packs alone and put it in the old one's place. The archive must be closed."""
+    fresh = root / "rebuild"
+    fresh.mkdir(exist_ok=True)
+    for path in fresh.iterdir():
+        path.unlink()
+    connection = connect_writer(fresh / "index.sqlite")
+    try:
+        migrate(connection)
+        with _transaction(connection):
+            index.set_fact(connection, "archive", _archive_id(root))
+        report = replay(root, connection, pack_limit=0)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.close()
+    for suffix in ("-wal", "-shm"):
+        (root / f"index.sqlite{suffix}").unlink(missing_ok=True)
+    os.replace(fresh / "index.sqlite", root / "index.sqlite")
+    for path in fresh.iterdir():
+        path.unlink()
+    fresh.rmdir()
+    sync_directory(root)
+    return report

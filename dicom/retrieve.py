@@ -1,0 +1,256 @@
+"""From rows to bytes: ranges of packs where the stored form is what is wanted, else a worker's answer, cached."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from dicom.errors import CannotRenderError, DicomError, NotFoundError, UnsupportedError
+from dicom.model import InstanceRow, Limits, PixelKind
+from dicom.packs.append import pack_path
+from dicom.packs.read import PackReader
+from dicom.syntaxes import DEFLATED, EXPLICIT_LE, IMPLICIT_LE
+from dicom.workers.pool import WorkerPool
+
+_METADATA_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByteRange:
+    """`length` bytes from `offset` of a pack."""
+
+    pack: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """How a rendered picture is wanted (PS3.18 §8.3.5.1). `window` is (centre, width, function)."""
+
+    format: Literal["jpeg", "png"] = "jpeg"
+    quality: int = 90
+    window: tuple[float, float, str] | None = None
+    viewport: tuple[float, ...] | None = None
+
+    def tag(self) -> str:
+        """A short stable name of these wishes, for caches and ETags."""
+        return sha256(repr(asdict(self)).encode()).hexdigest()[:16]
+
+
+class Retriever:
+    """Serves what the index points to. Rows come from the index, so the scope has been applied already."""
+
+    def __init__(self, root: Path, packs: PackReader, workers: WorkerPool, limits: Limits) -> None:
+        self._root = root
+        self._packs = packs
+        self._workers = workers
+        self._limits = limits
+        self._memory: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+        self._memory_size = 0
+        self._under_way: dict[tuple[Any, ...], asyncio.Future[bytes]] = {}
+
+    def read(self, span: ByteRange) -> bytes:
+        """The bytes. Blocks; call it off the event loop."""
+        return self._packs.read(span.pack, span.offset, span.length)
+
+    @staticmethod
+    def file_range(row: InstanceRow) -> ByteRange:
+        """The whole part-10 file as stored."""
+        return ByteRange(pack=row.place.pack, offset=row.place.offset, length=row.place.length)
+
+    @staticmethod
+    def frame_count(row: InstanceRow) -> int:
+        """How many frames can be asked for."""
+        return row.pixels.frames if row.pixels.kind is not PixelKind.NONE else 0
+
+    def frame_ranges(self, row: InstanceRow, number: int) -> list[ByteRange] | None:
+        """The frame (1-based) in its stored transfer syntax; None where it lies on no byte borders.
+
+        Raises NotFoundError for a frame that is not there, UnsupportedError with the reason where it is damaged.
+        """
+        p = row.pixels
+        self._check_frame(row, number)
+        base, pack = row.place.body_offset, row.place.pack
+        if p.kind is PixelKind.NATIVE:
+            if number * p.frame_length > p.length:
+                raise UnsupportedError(code="pixel_data_short")
+            return [ByteRange(pack=pack, offset=base + p.offset + (number - 1) * p.frame_length, length=p.frame_length)]
+        if p.kind is PixelKind.ENCAPSULATED:
+            return [ByteRange(pack=pack, offset=base + offset, length=length) for offset, length in p.ranges[number - 1]]
+        if p.kind is PixelKind.UNCERTAIN:
+            raise UnsupportedError(code="frames_unclear")
+        return None
+
+    @staticmethod
+    def stored_is_explicit_le(row: InstanceRow) -> bool:
+        """Whether the stored bytes of a frame are those of explicit VR little endian (pixels are the same in implicit)."""
+        return row.pixels.kind is PixelKind.NATIVE and row.transfer_syntax in {EXPLICIT_LE, IMPLICIT_LE}
+
+    async def decoded_frame(self, row: InstanceRow, number: int) -> bytes:
+        """The frame as explicit little endian bytes: native ones as laid out in the dataset, compressed ones decoded,
+        colours as RGB by pixel."""
+        self._check_frame(row, number)
+        key = (row.digest, number, "frame")
+        return await self._once(
+            key, "frame", {"blob": self._blob(row), "frame": number, "ranges": self._fragments(row, number)}, lambda a: a["data"]
+        )
+
+    async def rendered(self, row: InstanceRow, number: int, wanted: Picture) -> bytes:
+        """A picture of a frame. Raises CannotRenderError with a reason."""
+        if row.pixels.kind is PixelKind.NONE:
+            raise CannotRenderError(code="no_pixels")
+        self._check_frame(row, number)
+        key = (row.digest, number, wanted.tag())
+        args = {
+            "blob": self._blob(row),
+            "frame": number,
+            "ranges": self._fragments(row, number),
+            "rendering": asdict(wanted),
+        }
+        return await self._once(key, "rendered", args, lambda answer: answer)
+
+    async def thumbnail(self, row: InstanceRow, number: int, wanted: Picture) -> bytes:
+        """A picture that is kept on disk, named after the digest."""
+        path = self._root / "cache" / row.digest[:2] / f"{row.digest}-{number}-{wanted.tag()}"
+        found = await asyncio.to_thread(_read_or_none, path)
+        if found is None:
+            found = await self.rendered(row, number, wanted)
+            await asyncio.to_thread(_keep, path, found)
+        return found
+
+    async def waveform(self, row: InstanceRow) -> bytes:
+        """The waveforms as JSON (`dicom.waveform`), zlib-compressed."""
+        if not row.has_waveform:
+            raise UnsupportedError(code="no_waveform")
+        return await self._once((row.digest, "waveform"), "waveform", {"blob": self._blob(row)}, lambda a: a)
+
+    async def bulkdata(self, row: InstanceRow, path: str) -> ByteRange | bytes:
+        """A binary value by its path. Raises NotFoundError."""
+        p = row.pixels
+        if path == "7FE00010" and p.kind is PixelKind.NATIVE and p.keyword == "PixelData" and self.stored_is_explicit_le(row):
+            return ByteRange(pack=row.place.pack, offset=row.place.body_offset + p.offset, length=p.length)
+        answer = await self._workers.call("bulkdata", {"blob": self._blob(row), "path": path})
+        if "data" in answer:
+            data: bytes = answer["data"]
+            return data
+        return ByteRange(
+            pack=row.place.pack, offset=row.place.body_offset + answer["offset"], length=answer["length"]
+        )
+
+    async def metadata(self, rows: Sequence[InstanceRow], keep: Callable[[InstanceRow, bytes], None]) -> list[bytes]:
+        """DICOM JSON of each row (UTF-8, bulk addresses still relative). What is missing is made now and handed to `keep`."""
+        ready = await asyncio.to_thread(self._read_metadata, [row for row in rows if row.metadata is not None])
+        missing = [row for row in rows if row.digest not in ready]
+        for start in range(0, len(missing), _METADATA_BATCH):
+            part = missing[start : start + _METADATA_BATCH]
+            made = await self.make_metadata(part)
+            for row, data in zip(part, made, strict=True):
+                if data is None:
+                    raise UnsupportedError(code="unreadable")
+                keep(row, data)
+                ready[row.digest] = zlib.decompress(data)
+        return [ready[row.digest] for row in rows]
+
+    async def make_metadata(self, rows: Sequence[InstanceRow], *, background: bool = False) -> list[bytes | None]:
+        """Zlib-compressed DICOM JSON, None where it cannot be made. One at a time again if the group fails."""
+        args = {"blobs": [self._blob(row) for row in rows]}
+        try:
+            made: list[bytes | None] = await self._workers.call("metadata", args, background=background)
+            return made
+        except DicomError:
+            if len(rows) == 1:
+                return [None]
+        return [(await self.make_metadata([row], background=background))[0] for row in rows]
+
+    def _read_metadata(self, rows: list[InstanceRow]) -> dict[str, bytes]:
+        out = {}
+        for row in rows:
+            place = row.metadata
+            if place is not None:
+                out[row.digest] = zlib.decompress(self._packs.read(place.pack, place.offset, place.body_length))
+        return out
+
+    def _check_frame(self, row: InstanceRow, number: int) -> None:
+        if row.pixels.kind is PixelKind.NONE:
+            raise UnsupportedError(code="no_pixels")
+        if number < 1 or number > row.pixels.frames:
+            raise NotFoundError(code="no_such_frame")
+
+    def _blob(self, row: InstanceRow) -> dict[str, Any]:
+        return {
+            "syntax": row.transfer_syntax,
+            "path": str(pack_path(self._root, row.place.pack)),
+            "offset": row.place.body_offset,
+            "length": row.place.body_length,
+        }
+
+    @staticmethod
+    def _fragments(row: InstanceRow, number: int) -> list[tuple[int, int]] | None:
+        if row.pixels.kind is not PixelKind.ENCAPSULATED or row.transfer_syntax == DEFLATED:
+            return None
+        return list(row.pixels.ranges[number - 1])
+
+    async def _once(self, key: tuple[Any, ...], op: str, args: dict[str, Any], take: Callable[[Any], bytes]) -> bytes:
+        """From memory, or from one worker call that all who ask meanwhile share."""
+        found = self._memory.get(key)
+        if found is not None:
+            self._memory.move_to_end(key)
+            return found
+        shared = self._under_way.get(key)
+        if shared is None:
+            shared = asyncio.ensure_future(self._make(key, op, args, take))
+            self._under_way[key] = shared
+            shared.add_done_callback(lambda future: self._done(key, future))
+        return await asyncio.shield(shared)
+
+    def _done(self, key: tuple[Any, ...], future: asyncio.Future[bytes]) -> None:
+        self._under_way.pop(key, None)
+        if not future.cancelled():
+            future.exception()  # taken, even if every caller went away
+
+    async def _make(self, key: tuple[Any, ...], op: str, args: dict[str, Any], take: Callable[[Any], bytes]) -> bytes:
+        data = take(await self._workers.call(op, args))
+        if len(data) <= self._limits.memory_cache_bytes // 4:
+            self._memory[key] = data
+            self._memory_size += len(data)
+            while self._memory_size > self._limits.memory_cache_bytes:
+                _, old = self._memory.popitem(last=False)
+                self._memory_size -= len(old)
+        return data
+
+
+def _read_or_none(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() or None
+    except OSError:
+        return None
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """A cache: failing to keep is no failure, and half a file is never seen."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def trim_cache(root: Path, limit: int) -> None:
+    """Remove the oldest thumbnails beyond `limit` bytes."""
+    files = [(path.stat().st_mtime, path.stat().st_size, path) for path in (root / "cache").glob("*/*") if path.is_file()]
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= limit:
+            return
+        path.unlink(missing_ok=True)
+        total -= size

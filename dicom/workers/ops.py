@@ -1,0 +1,177 @@
+"""What a worker can be asked to do. Arguments and results are plain msgpack values.
+
+A blob is `{"syntax", "path", "offset", "length"}` (the dataset within a pack or staging file) or carries `"data"`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from pydicom.datadict import dictionary_VR
+
+from dicom.elements import UNDEFINED, Budget, Walker, Window
+from dicom.errors import DicomError, NotFoundError, RefusedError, UnsupportedError
+from dicom.header import deflated_layout, read_header
+from dicom.json_model import JsonWriter, find, swapped
+from dicom.labels import header_to_json
+from dicom.model import Limits, PixelKind
+from dicom.pixels import decode, render
+from dicom.syntaxes import DEFLATED, EXPLICIT_LE, is_explicit, is_little
+from dicom.waveform import read_waveforms, waveforms_to_json
+
+Args = dict[str, Any]
+
+
+def warm() -> None:
+    """Import and touch what the first call would otherwise wait for."""
+    dictionary_VR(0x00100010)
+    decode.warm()
+    render.warm()
+
+
+def vr_of(tag: int) -> str:
+    """VR of a public tag, '' if unknown or private."""
+    try:
+        return str(dictionary_VR(tag))
+    except KeyError:
+        return ""
+
+
+class Dataset:
+    """An opened blob: a window over its (inflated) dataset and a walker with the worker's larger budget."""
+
+    def __init__(self, blob: Args, limits: Limits) -> None:
+        self.syntax: str = blob["syntax"]
+        self.limits = limits
+        self.inflated = self.syntax == DEFLATED
+        length: int = blob["length"]
+        if "data" in blob:
+            data: bytes | memoryview = blob["data"]
+            window = Window.of(data)
+        else:
+            fd = os.open(blob["path"], os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = fd
+            base: int = blob["offset"]
+            window = Window(length, lambda offset, size: os.pread(fd, size, base + offset))
+        if self.inflated:
+            window = Window.of(self._inflate(window.bytes(0, length)))
+            self.syntax = EXPLICIT_LE
+        self.window = window
+
+    def _inflate(self, data: bytes) -> bytes:
+        limit = self.limits.inflated_bytes
+        inflater = zlib.decompressobj(-15)
+        try:
+            out = inflater.decompress(data, limit)
+        except zlib.error as error:
+            raise RefusedError(code="malformed") from error
+        if inflater.unconsumed_tail:
+            raise RefusedError(code="inflates_too_large")
+        if not inflater.eof:
+            raise RefusedError(code="truncated")
+        return out
+
+    @property
+    def budget(self) -> Budget:
+        limits = self.limits
+        return Budget(elements=limits.worker_elements, header_bytes=limits.worker_header_bytes, depth=limits.header_depth)
+
+    @property
+    def walker(self) -> Walker:
+        return Walker(
+            self.window, explicit=is_explicit(self.syntax), little=is_little(self.syntax), budget=self.budget
+        )
+
+    def close(self) -> None:
+        fd = getattr(self, "_fd", -1)
+        if fd >= 0:
+            os.close(fd)
+            self._fd = -1
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def header(args: Args, limits: Limits) -> Args:
+    """The header of a dataset that the bounded walk cannot read."""
+    with Dataset(args["blob"], limits) as dataset:
+        found = read_header(dataset.window, dataset.syntax, dataset.budget)
+        layout = deflated_layout(found.pixels) if dataset.inflated else found.pixels
+        text = header_to_json(found)
+        text["transfer_syntax"] = args["blob"]["syntax"]
+        out = asdict(layout)
+        ranges = out.pop("ranges")
+        return {"header": text, "layout": {**out, "kind": layout.kind.value}, "ranges": ranges}
+
+
+def metadata(args: Args, limits: Limits) -> list[bytes | None]:
+    """DICOM JSON of several datasets, each zlib-compressed; None where it cannot be made."""
+    out: list[bytes | None] = []
+    for blob in args["blobs"]:
+        data = None
+        with suppress(DicomError, RecursionError), Dataset(blob, limits) as dataset:
+            value = JsonWriter(dataset.walker, vr_of, max_depth=limits.header_depth).dataset()
+            data = zlib.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"), 6)
+        out.append(data)
+    return out
+
+
+def frame(args: Args, limits: Limits) -> Args:
+    """One frame (1-based) as explicit little endian bytes, colours as RGB by pixel."""
+    with Dataset(args["blob"], limits) as dataset:
+        image = decode.read_image(dataset, args["ranges"])
+        if image.layout.kind in {PixelKind.NATIVE, PixelKind.BITS}:
+            return {"data": image.native_bytes(args["frame"]), "photometric": image.photometric}
+        array = image.frame(args["frame"])
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        return {"data": little.tobytes(), "photometric": image.result_photometric}
+
+
+def rendered(args: Args, limits: Limits) -> bytes:
+    """A picture of one frame. See `dicom.pixels.render.Rendering`."""
+    with Dataset(args["blob"], limits) as dataset:
+        image = decode.read_image(dataset, args["ranges"])
+        return render.render(image, args["frame"], render.Rendering(**args["rendering"]))
+
+
+def waveform(args: Args, limits: Limits) -> bytes:
+    """The waveforms of an instance as JSON, zlib-compressed."""
+    with Dataset(args["blob"], limits) as dataset:
+        value = waveforms_to_json(read_waveforms(dataset.walker))
+        return zlib.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), 6)
+
+
+def bulkdata(args: Args, limits: Limits) -> Args:
+    """A binary value by path: its byte range in the dataset where it can be served from there, else the bytes."""
+    with Dataset(args["blob"], limits) as dataset:
+        walker = dataset.walker
+        try:
+            element, vr = find(walker, args["path"], vr_of)
+        except (LookupError, ValueError):
+            raise NotFoundError from None
+        if element.length == UNDEFINED:
+            raise UnsupportedError(code="encapsulated_bulkdata")
+        wide = vr in {"OW", "OF", "OD", "OL", "OV"} and not walker.little
+        if not dataset.inflated and not wide:
+            return {"offset": element.offset, "length": element.length}
+        data = dataset.window.bytes(element.offset, element.length)
+        return {"data": swapped(data, vr) if wide else data}
+
+
+OPERATIONS: dict[str, Callable[[Args, Limits], Any]] = {
+    "header": header,
+    "metadata": metadata,
+    "frame": frame,
+    "rendered": rendered,
+    "waveform": waveform,
+    "bulkdata": bulkdata,
+}
