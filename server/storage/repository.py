@@ -44,8 +44,9 @@ class Link:
     def insert_new(self, table: Table, values: Mapping[str, Any]) -> bool:
         """Insert; False when a unique key is taken. Nothing fails inside the transaction, so the unit can go on."""
         dialect: Any = postgresql if self.postgres else sqlite
-        result = self.execute(dialect.insert(table).on_conflict_do_nothing(), values)
-        return bool(result.rowcount)
+        # Without the option SQLAlchemy forgets the row count of an INSERT.
+        statement = dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        return self.execute(statement, values).rowcount == 1
 
     def insert(self, table: Table, values: Mapping[str, Any]) -> None:
         """Insert, or Conflict when a unique key is taken."""
