@@ -67,7 +67,7 @@ HEADINGS = {
     "会诊问题": "purpose",
 }
 _PREFIX = re.compile(r"^[\s(（【\[〔<《]*(?:[0-9]{1,2}|[一二三四五六七八九十]{1,3})?[、.．)）\s]*")
-_AFTER = re.compile(r"^[】\]〕>》)）]*\s*(?:[:：]|$|\s)\s*")
+_AFTER = re.compile(r"^(?:[】\]〕>》)）]+\s*[:：]?|\s*[:：]|\s*$|\s)\s*")
 _BRACKETED = re.compile(r"^\s*[【\[〔《<]")
 _ORDER = sorted(HEADINGS, key=len, reverse=True)
 # A heading inside a line counts where a sentence has just ended and a colon follows it.
@@ -79,8 +79,9 @@ _INLINE = re.compile(
 def parse_his_text(text: str) -> dict[str, str]:
     """Sorts the text under its headings (主诉 现病史 既往史 过敏史 体格检查 诊断 …) into form fields.
 
-    What stands before the first heading, and under headings nobody knows, lands in `history`. A field met twice
-    gets both parts, the second under its own heading. Returns only fields with text.
+    What stands before the first heading lands in `history`; what stands under a heading nobody knows stays, heading
+    and all, with the text before it. A field met twice gets both parts, the second under its own heading.
+    Returns only fields with text.
     """
     found: dict[str, list[str]] = {}
     field, heading = "history", ""
