@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import imagecodecs
 import numpy as np
@@ -69,7 +69,8 @@ class Attributes:
         return int(struct.unpack(self.order + "H", raw[:2])[0]) if len(raw) >= 2 else default
 
     @property
-    def order(self) -> str:
+    def order(self) -> Literal["<", ">"]:
+        """Byte order in numpy's and struct's notation."""
         return "<" if self.walker.little else ">"
 
     def text(self, tag: int) -> str:

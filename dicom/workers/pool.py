@@ -210,8 +210,11 @@ class WorkerPool:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
                 continue
-            if self._open:
-                self._give(fresh)
-            else:
-                await fresh.stop()
+            await self._welcome(fresh)
             return
+
+    async def _welcome(self, fresh: _Worker) -> None:
+        if self._open:
+            self._give(fresh)
+        else:  # closed while it started
+            await fresh.stop()
