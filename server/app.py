@@ -21,7 +21,8 @@ from server.middleware import MIDDLEWARES, add_headers
 from server.pages import environment
 from server.pages.assets import ASSETS, Assets
 from server.routes import install
-from server.settings import Settings
+from server.settings import Settings, clinical_rules
+from server.signalling.setup import install as install_rooms
 from server.tasks import Tasks
 from server.work import Hub, Work
 
@@ -60,6 +61,7 @@ def create_app(
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(storage)
     app.cleanup_ctx.append(jobs)
+    install_rooms(app)
     install(app)
     english()
     return app
@@ -79,7 +81,7 @@ def open_storage(app: web.Application) -> None:
         database.close()
         raise
     hub = Hub()
-    work = Work(database, hub, clock=clock)
+    work = Work(database, hub, clock=clock, rules=clinical_rules(settings))
     app[keys.HUB] = hub
     app[keys.BLOBS] = Blobs(settings.data / "blobs")
     app[keys.WORK] = work

@@ -30,8 +30,6 @@ SECONDS = 30
 class CommandRefused(Exception):
     """The command was understood and refused; the text says why, in words for a console."""
 
-    code = "command_refused"
-
 
 def text_of(request: Mapping[str, Any], name: str, *, longest: int = 200) -> str:
     """A required text of the request."""

@@ -82,9 +82,12 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
             response.set_cookie(
                 "lang", str(wish), max_age=LANG_SECONDS, samesite="Lax", secure=request.secure, path="/"
             )
+        if not response.prepared:
+            await add_headers(request, response)
         return response
     except web.HTTPException as error:
         status = error.status
+        await add_headers(request, error)
         raise
     finally:
         note(request, status, time.perf_counter() - started)
@@ -235,6 +238,8 @@ async def refuse(
     if wants_page(request):
         if value["status"] == 401 and request.method in {"GET", "HEAD"}:
             raise web.HTTPSeeOther("/login?next=" + quote(request.path, safe="/"))
+        if value["code"] == "must_change_password":
+            raise web.HTTPSeeOther("/password?next=" + quote(request.path, safe="/"))
         from server.pages import render
 
         response: web.StreamResponse = await render(request, "error.html", status=value["status"], problem=value)
@@ -258,6 +263,8 @@ async def authorise(request: web.Request, handler: Handler) -> web.StreamRespons
     login = request.get(keys.LOGIN)
     if policy.roles is not None and login is None:
         raise Refused("session_expired" if request.get(keys.LOGIN_ENDED) else "signed_out")
+    if login is not None and login.must_change and policy.roles is not None and not policy.temporary:
+        raise Refused("must_change_password")
     mutation = request.method not in SAFE_METHODS or is_websocket(request)
     if mutation and policy.origin and not own_origin(request):
         raise Refused("foreign_origin")
@@ -307,14 +314,17 @@ def is_local(request: web.Request) -> bool:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal on_response_prepare: every answer carries the security headers and the request id."""
+    """Every answer carries the security headers and the request id. Also the signal on_response_prepare, for streams
+    and for answers made before our first middleware (which know no id).
+    """
     headers = response.headers
     for name, value in SECURITY_HEADERS.items():
         headers.setdefault(name, value)
     if request.secure:
         headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     headers.setdefault("Cache-Control", "no-store")
-    headers["X-Request-Id"] = request.get(keys.REQUEST_ID, "")
+    if request_id := request.get(keys.REQUEST_ID):
+        headers["X-Request-Id"] = request_id
     headers.popall("Server", None)
 
 

@@ -27,6 +27,7 @@ class Policy:
     origin: bool = True
     local: bool = False
     quiet: bool = False
+    temporary: bool = False        # open to a login whose password was set by somebody else and must be changed
     limit: int | None = None       # largest body in bytes; None: settings.uploads.json_kb; 0: the handler bounds it
 
     def allows(self, role: Role | None) -> bool:
@@ -37,6 +38,8 @@ class Policy:
 PUBLIC = Policy(name="public", roles=None, csrf=False)
 """Pages without content of ours, and the sign-in itself: a mutation has no session yet, so the Origin alone counts."""
 SIGNED_IN = Policy(name="signed_in")
+ACCOUNT = Policy(name="account", temporary=True)
+"""One's own login: the little that is open before a temporary password has been changed."""
 REPORTS = Policy(name="reports", roles=None, csrf=False, origin=False, quiet=True, limit=64 * 1024)
 """Browsers send CSP reports without our token and, by standard, without credentials."""
 OPS = Policy(name="ops", roles=None, local=True, quiet=True)

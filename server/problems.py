@@ -48,6 +48,8 @@ TABLE: Mapping[str, Entry] = {
     "invalid": entry(422, N_("有内容需要修改"), N_("请按提示修改后再提交。")),
     "conflict": entry(409, N_("已被占用"), N_("同样的记录已经存在，或已有人先一步办理。请刷新查看。")),
     "document_refused": entry(422, N_("文件无法使用"), N_("这个文件无法作为附件：请上传 PDF、JPEG 或 PNG，且文件完整、未加密、不超过 60 页。")),
+    "room_locked": entry(409, N_("会诊室已锁定"), N_("主持人已锁定会诊室，现在不能新加入。请联系会诊专家。")),
+    "seat_removed": entry(403, N_("已被请出会诊室"), N_("主持人已将您请出这次会诊，不能再次进入。如有疑问，请联系会诊专家。")),
     # sign-in and permission
     "signed_out": entry(401, N_("请先登录"), N_("请登录后继续。")),
     "session_expired": entry(401, N_("登录已过期"), N_("登录已过期，请重新登录。您填写的内容不会丢失。")),
@@ -55,6 +57,7 @@ TABLE: Mapping[str, Entry] = {
     "wrong_password": entry(403, N_("密码不正确"), N_("密码不正确。请再试一次。")),
     "locked_out": entry(429, N_("尝试次数过多"), N_("密码连续输错，请在 {seconds} 秒后再试，或请管理员重设密码。")),
     "no_membership": entry(403, N_("没有任职机构"), N_("您的账号目前没有任职的机构。请联系管理员。")),
+    "must_change_password": entry(403, N_("请先设置新密码"), N_("这是临时密码。请先换成只有您自己知道的密码。")),
     "unlock_required": entry(403, N_("需要密码"), N_("签名前请再次输入密码。")),
     "csrf": entry(403, N_("页面已失效"), N_("这个页面的安全令牌已失效。请刷新页面后再试。")),
     "foreign_origin": entry(403, N_("来源不受信任"), N_("请求不是从本系统的页面发出的，已被拒绝。")),
@@ -73,6 +76,24 @@ TABLE: Mapping[str, Entry] = {
     "busy": entry(503, N_("系统繁忙"), N_("系统正忙，请稍后再试。您填写的内容仍在页面上。")),
     "disk_full": entry(507, N_("存储空间不足"), N_("服务器存储空间不足，内容没有保存。请通知管理员，腾出空间后再试。")),
     "starting": entry(503, N_("正在启动"), N_("系统正在启动，请稍候几秒再试。")),
+    "storage_unavailable": entry(503, N_("数据库暂时不可用"), N_("内容没有保存。请稍后再试，您填写的内容仍在页面上。")),
+    "database_busy": entry(503, N_("系统繁忙"), N_("系统正忙，内容没有保存。请再试一次。")),
+    "database_in_use": entry(503, N_("数据库被占用"), N_("另一个程序正在使用数据库。请联系管理员。")),
+    "schema_mismatch": entry(503, N_("数据库版本不符"), N_("数据库与程序的版本不符。请联系管理员。")),
+    # the room
+    "room_locked": entry(409, N_("会诊室已锁定"), N_("会诊室已锁定，暂时不能进入。请联系会诊专家。")),
+    "seat_removed": entry(403, N_("您已被请出会诊室"), N_("您已被请出会诊室。如有疑问，请电话联系对方。")),
+    # documents and the archive
+    "document_refused": entry(422, N_("文件不能接收"), N_("这个文件不能接收。请换成 PDF、JPEG 或 PNG，或重新拍照。")),
+    "archive_error": entry(500, N_("影像库出错"), N_("影像库出现了意外错误。请再试一次。")),
+    "refused": entry(422, N_("影像不能接收"), N_("这个文件不能作为影像接收。请检查是否是完整的 DICOM 文件。")),
+    "bad_query": entry(400, N_("查询条件不正确"), N_("查询条件不正确。请检查后再试。")),
+    "unsupported": entry(415, N_("格式不支持"), N_("暂不支持这种影像格式。")),
+    "cannot_render": entry(422, N_("无法显示"), N_("这幅影像无法显示，请联系技师重新上传。")),
+    "worker_failed": entry(503, N_("影像处理失败"), N_("影像处理失败。请再试一次。")),
+    "worker_timeout": entry(503, N_("影像处理超时"), N_("影像处理时间过长，已停止。请再试一次。")),
+    "io_error": entry(503, N_("存储出错"), N_("影像库读写失败，内容没有保存。请通知管理员。")),
+    "integrity": entry(500, N_("数据校验失败"), N_("存储的数据与校验值不符，已拒绝给出。请通知管理员。")),
     "internal": entry(500, N_("系统出错"), N_("系统出现了意外错误，内容没有保存。请再试一次；如仍不行，请把编号告诉管理员。")),
 }
 

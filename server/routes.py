@@ -15,6 +15,7 @@ from aiohttp import web
 from consult.people import Role
 from server import keys
 from server.policy import (
+    ACCOUNT,
     CLINICAL,
     OPS,
     PUBLIC,
@@ -46,7 +47,7 @@ def pages() -> Sequence[Route]:
     return (
         Route("GET", "/login", login.page, PUBLIC),
         Route("GET", "/setup", setup.page, PUBLIC),
-        Route("GET", "/password", login.password_page, SIGNED_IN),
+        Route("GET", "/password", login.password_page, ACCOUNT),
         Route("GET", "/", worklist.worklist, SIGNED_IN),
     )
 
@@ -61,26 +62,54 @@ def worklists() -> Sequence[Route]:
 
 
 def admin() -> Sequence[Route]:
-    return ()
+    from server.pages import admin as handlers
+
+    managers = roles(Role.ORG_ADMIN, Role.PLATFORM_ADMIN, Role.AUDITOR)
+    return (
+        Route("GET", "/admin/staff", handlers.staff_page, managers),
+        Route("GET", "/admin/organisations", handlers.organisations_page, managers),
+        Route("GET", "/audit", handlers.audit_page, SIGNED_IN),
+    )
 
 
 def api_session() -> Sequence[Route]:
-    from server.api import session, setup
+    from server.api import events, session, setup
 
     return (
+        Route("GET", "/events", events.events, ACCOUNT),
         Route("POST", "/api/login", session.sign_in, PUBLIC),
-        Route("POST", "/api/logout", session.sign_out, SIGNED_IN),
+        Route("POST", "/api/logout", session.sign_out, ACCOUNT),
         Route("POST", "/api/logout/everywhere", session.sign_out_everywhere, SIGNED_IN),
-        Route("GET", "/api/session", session.me, SIGNED_IN),
+        Route("GET", "/api/session", session.me, ACCOUNT),
         Route("POST", "/api/session/unlock", session.unlock, SIGNED_IN),
         Route("POST", "/api/place", session.change_place, SIGNED_IN),
-        Route("POST", "/api/password", session.change_password, SIGNED_IN),
+        Route("POST", "/api/password", session.change_password, ACCOUNT),
         Route("POST", "/api/setup", setup.first_admin, PUBLIC),
     )
 
 
 def api_people() -> Sequence[Route]:
-    return ()
+    from server.api import audit, people
+
+    readers = roles(Role.ORG_ADMIN, Role.PLATFORM_ADMIN, Role.AUDITOR)
+    managers = roles(Role.ORG_ADMIN, Role.PLATFORM_ADMIN)
+    platform = roles(Role.PLATFORM_ADMIN)
+    return (
+        Route("GET", "/api/organisations", people.organisations, SIGNED_IN),
+        Route("POST", "/api/organisations", people.add_organisation, platform),
+        Route("PATCH", "/api/organisations/{id}", people.change_organisation, managers),
+        Route("POST", "/api/organisations/{id}/links", people.link_organisations, platform),
+        Route("GET", "/api/organisations/{id}/staff", people.staff, readers),
+        Route("POST", "/api/organisations/{id}/staff", people.add_person, managers),
+        Route("POST", "/api/organisations/{id}/memberships", people.add_membership, managers),
+        Route("PATCH", "/api/memberships/{id}", people.change_membership, managers),
+        Route("POST", "/api/memberships/{id}/end", people.end_membership, managers),
+        Route("PATCH", "/api/staff/{id}", people.change_person, managers),
+        Route("POST", "/api/staff/{id}/disable", people.disable, managers),
+        Route("POST", "/api/staff/{id}/enable", people.enable, managers),
+        Route("POST", "/api/staff/{id}/password", people.reset_password, managers),
+        Route("GET", "/api/audit", audit.rows, SIGNED_IN),
+    )
 
 
 def api_patients() -> Sequence[Route]:
@@ -137,7 +166,20 @@ def api_reports() -> Sequence[Route]:
 
 
 def room() -> Sequence[Route]:
-    return ()
+    from server.pages import room as r
+    from server.signalling.setup import socket
+
+    return (
+        Route("GET", "/consultations/{id}/room", r.page, consultation("room")),
+        Route("GET", "/socket", socket, CLINICAL),
+        Route("POST", "/api/consultations/{id}/session", r.open_session, consultation("room")),
+        Route("GET", "/api/consultations/{id}/ice", r.ice, consultation("room")),
+        Route("GET", "/api/consultations/{id}/messages", r.messages, consultation("chat")),
+        Route("POST", "/api/consultations/{id}/messages", r.send_message, consultation("chat")),
+        Route("POST", "/api/consultations/{id}/studies/{uid}/view", r.view_study, consultation("view")),
+        Route("POST", "/api/sessions/{id}/finish", r.finish, consultation("finish")),
+        Route("POST", "/api/sessions/{id}/undo-finish", r.undo_finish, consultation("finish")),
+    )
 
 
 def dicomweb() -> Sequence[Route]:

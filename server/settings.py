@@ -11,19 +11,21 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
+from consult import rules
+from consult.model import Service
+
 PREFIX = "HUIZHEN_"
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the text names the setting and what is wrong with it."""
-
-    code = "settings"
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +63,9 @@ class Access(Section):
     expert_days_after_close: Annotated[
         int, Meta(description="an expert still sees a closed consultation for this many days", ge=0)
     ] = 30
+    two_signatures: Annotated[
+        tuple[Service, ...], Meta(description="services whose report a second reader signs too")
+    ] = ()
     viewing_grant_minutes: Annotated[
         int, Meta(description="opening a study lets its images be fetched for this long", ge=1)
     ] = 15
@@ -68,13 +73,24 @@ class Access(Section):
 
 class Deadlines(Section):
     stat_accept_minutes: Annotated[int, Meta(description="STAT: accepted within", ge=1)] = 3
-    urgent_accept_minutes: Annotated[int, Meta(description="urgent: accepted within", ge=1)] = 30
-    routine_accept_hours: Annotated[int, Meta(description="routine: accepted within, clock hours", ge=1)] = 24
     stat_done_minutes: Annotated[int, Meta(description="STAT: opinion within", ge=1)] = 10
+    urgent_accept_minutes: Annotated[int, Meta(description="urgent: accepted within", ge=1)] = 30
     urgent_done_minutes: Annotated[int, Meta(description="urgent: opinion within", ge=1)] = 120
-    routine_done_hours: Annotated[int, Meta(description="routine: opinion within, clock hours", ge=1)] = 48
+    routine_accept_days: Annotated[int, Meta(description="routine: accepted within, working days", ge=1)] = 1
+    routine_done_hours: Annotated[int, Meta(description="routine: opinion within", ge=1)] = 48
+    read_accept_minutes: Annotated[int, Meta(description="urgent imaging and ECG reads: accepted within", ge=1)] = 3
+    read_done_minutes: Annotated[int, Meta(description="urgent imaging and ECG reads: opinion within", ge=1)] = 10
     report_hours: Annotated[int, Meta(description="report after the session within", ge=1)] = 24
+    returned_hours: Annotated[int, Meta(description="returned for completion: answered within", ge=1)] = 24
     acknowledge_hours: Annotated[int, Meta(description="clinic acknowledges the report within", ge=1)] = 24
+    acknowledge_critical_minutes: Annotated[
+        int, Meta(description="clinic acknowledges a critical report within", ge=1)
+    ] = 10
+    named_offer_days: Annotated[
+        int, Meta(description="a routine request to a named expert waits for them, working days", ge=1)
+    ] = 1
+    holidays: Annotated[tuple[date, ...], Meta(description="days off besides weekends (ISO dates)")] = ()
+    working_weekends: Annotated[tuple[date, ...], Meta(description="weekend days that are worked (ISO dates)")] = ()
 
 
 class IceServer(Section):
@@ -160,6 +176,33 @@ class Settings(Section):
     def lock_file(self) -> Path:
         """Held by the one process that may change the data folder."""
         return self.data / "huizhen.lock"
+
+
+def clinical_rules(settings: Settings) -> rules.Rules:
+    """The settings the clinical heart works by (consult/rules.py)."""
+    given = settings.deadlines
+    return rules.Rules(
+        deadlines=rules.Deadlines(
+            stat_accept=timedelta(minutes=given.stat_accept_minutes),
+            stat_done=timedelta(minutes=given.stat_done_minutes),
+            urgent_accept=timedelta(minutes=given.urgent_accept_minutes),
+            urgent_done=timedelta(minutes=given.urgent_done_minutes),
+            routine_accept_days=given.routine_accept_days,
+            routine_done=timedelta(hours=given.routine_done_hours),
+            read_accept=timedelta(minutes=given.read_accept_minutes),
+            read_done=timedelta(minutes=given.read_done_minutes),
+            report_after_session=timedelta(hours=given.report_hours),
+            returned=timedelta(hours=given.returned_hours),
+            acknowledge=timedelta(hours=given.acknowledge_hours),
+            acknowledge_critical=timedelta(minutes=given.acknowledge_critical_minutes),
+        ),
+        calendar=rules.WorkingCalendar(
+            holidays=frozenset(given.holidays), extra_days=frozenset(given.working_weekends)
+        ),
+        expert_access_days=settings.access.expert_days_after_close,
+        two_signatures=frozenset(settings.access.two_signatures),
+        named_offer_days=given.named_offer_days,
+    )
 
 
 def struct_of(annotation: Any) -> type[Section] | None:

@@ -29,8 +29,6 @@ RENEW_DAYS = 30
 class TlsError(Exception):
     """The certificate cannot be used; the text says which file and why."""
 
-    code = "settings"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalCertificate:

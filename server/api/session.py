@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from consult.people import MembershipId
+from consult.people import MembershipId, StaffId
 from server import keys
 from server.api.common import InvalidBody, actor, body, json_response, no_content, now, settings, work
 from server.auth import signin
@@ -122,11 +122,18 @@ async def sign_out_everywhere(request: web.Request) -> web.Response:
     return json_response({"ended": ended})
 
 
-def end_logins(app: web.Application, *, digest: str | None = None, staff: Any = None, keep: str | None = None) -> None:
+def end_logins(
+    app: web.Application,
+    *,
+    digest: str | None = None,
+    staff: StaffId | None = None,
+    membership: MembershipId | None = None,
+    keep: str | None = None,
+) -> None:
     """After the commit: forget what was read of these logins and close their streams, sockets and grants."""
-    app[keys.SESSIONS].forget(digest=digest, staff=staff)
-    app[keys.GRANTS].forget(login=digest, staff=staff)
-    app[keys.STREAMS].close(digest=digest, staff=staff, keep=keep)
+    app[keys.SESSIONS].forget(digest=digest, staff=staff, membership=membership)
+    app[keys.GRANTS].forget(login=digest, staff=staff, memberships=() if membership is None else (membership,))
+    app[keys.STREAMS].close(digest=digest, staff=staff, membership=membership, keep=keep)
 
 
 async def me(request: web.Request) -> web.Response:

@@ -97,8 +97,10 @@ class Sessions:
         else:
             request[keys.LOGIN] = found
 
-    async def find(self, digest: str) -> SignedIn | None:
-        """The login in force with this digest; read from the database at most once a second."""
+    async def find(self, digest: str, *, touch: bool = True) -> SignedIn | None:
+        """The login in force with this digest; read from the database at most once a second. `touch`: a person did
+        something (an open stream alone must not keep a login alive).
+        """
         now = self._clock()
         known = self._read.get(digest)
         if known is not None and timedelta(0) <= now - known[0] < FRESH and known[1].expires_at > now:
@@ -107,7 +109,7 @@ class Sessions:
         if found is None:
             self._read.pop(digest, None)
             return None
-        if now - found.last_seen >= TOUCH:
+        if touch and now - found.last_seen >= TOUCH:
             await self._work.run(touch_login, digest)
             found = replace(found, last_seen=now)
         if len(self._read) >= CACHED:

@@ -1,0 +1,40 @@
+"""The administrators' pages, as a browser gets them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import sign_in
+
+PAGE = {"Accept": "text/html"}
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+@pytest.mark.parametrize(
+    ("who", "path", "status"),
+    [
+        ("clinic_admin", "/admin/staff", 200),
+        ("platform_admin", "/admin/staff", 200),
+        ("platform_admin", "/admin/organisations", 200),
+        ("auditor", "/audit", 200),
+        ("doctor", "/audit", 200),
+        ("doctor", "/admin/staff", 403),
+        ("expert", "/admin/organisations", 403),
+    ],
+)
+async def test_each_page_opens_for_those_it_is_for(client, city, who, path, status, lang):
+    await sign_in(client, getattr(city, who).login)
+    async with client.get(path, headers=PAGE, params={"lang": lang}) as answer:
+        text = await answer.text()
+    assert answer.status == status
+    assert f'<html lang="{"en" if lang == "en" else "zh-CN"}"' in text
+
+
+async def test_an_administrator_sees_only_the_own_organisation(client, city):
+    await sign_in(client, city.clinic_admin.login)
+    async with client.get("/admin/staff", headers=PAGE) as answer:
+        text = await answer.text()
+    assert city.doctor.name in text
+    assert city.expert.name not in text
+    async with client.get("/admin/staff", headers=PAGE, params={"organisation": city.hospital}) as answer:
+        assert answer.status == 404
