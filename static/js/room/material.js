@@ -1,0 +1,124 @@
+// Images, ECG and documents beside the video. The viewer is loaded when the first study is opened.
+import { api, signInAgain } from '../api.js';
+import { lang, t } from '../i18n.js';
+import { el, icon } from '../ui.js';
+
+const RENEW = 13 * 60 * 1000; // a viewing grant lives 15 minutes
+
+const text = (instance, tag) => instance?.[tag]?.Value?.[0] ?? '';
+
+async function describe(uid) {
+  try {
+    const [study] = await api('GET', `/dicom-web/studies?StudyInstanceUID=${encodeURIComponent(uid)}`, undefined, { headers: { Accept: 'application/dicom+json' } }) ?? [];
+    const modalities = (study?.['00080061']?.Value ?? []).join('/');
+    const date = String(text(study, '00080020')).replace(/^(\d{4})(\d{2})(\d{2})$/, '$1-$2-$3');
+    return { label: [modalities || t('影像'), date].filter(Boolean).join(' '), title: text(study, '00081030') };
+  } catch {
+    return { label: t('影像'), title: '' };
+  }
+}
+
+/** A document, page by page, with zoom and rotation. */
+function documentView(stage, { id, title, pages }) {
+  let page = 1;
+  let zoom = 1;
+  let turn = 0;
+  const image = el('img', { alt: title, draggable: 'false' });
+  const place = el('div', { class: 'room-paper', tabindex: '0', 'aria-label': title }, image);
+  const count = el('span', { class: 'nowrap', role: 'status' });
+  const draw = () => {
+    image.src = `/api/documents/${encodeURIComponent(id)}/pages/${page}`;
+    count.textContent = `${page} / ${pages}`;
+    fit();
+  };
+  const fit = () => {
+    image.style.width = `${zoom * 100}%`;
+    image.style.transform = `rotate(${turn}deg)`;
+  };
+  const button = (name, label, run) => el('button', { class: 'button button-icon button-small', type: 'button', 'aria-label': label, title: label, onclick: run }, icon(name));
+  const step = (by) => { page = Math.max(1, Math.min(pages, page + by)); draw(); };
+  stage.replaceChildren(el('div', { class: 'room-paper-tools' },
+    el('b', { class: 'truncate grow' }, title),
+    pages > 1 && button('chevron-left', t('上一页'), () => step(-1)), pages > 1 && count, pages > 1 && button('chevron-right', t('下一页'), () => step(1)),
+    button('zoom-out', t('缩小'), () => { zoom = Math.max(0.25, zoom / 1.25); fit(); }),
+    button('zoom-in', t('放大'), () => { zoom = Math.min(8, zoom * 1.25); fit(); }),
+    button('rotate-cw', t('旋转'), () => { turn = (turn + 90) % 360; fit(); })), place);
+  draw();
+}
+
+export class Material {
+  constructor({ picker, stage, data }) {
+    Object.assign(this, { picker, stage, data });
+    this.viewer = null;
+    const items = [...data.studies.map((uid) => ({ kind: 'study', uid })), ...data.documents.map((paper) => ({ kind: 'document', paper }))];
+    if (!items.length) {
+      stage.replaceChildren(el('p', { class: 'room-nothing' }, icon('image'), el('span', {}, t('这次会诊没有影像或文件。'))));
+      return;
+    }
+    this.buttons = items.map((item) => {
+      const node = el('button', { class: 'button button-small', type: 'button', role: 'tab', 'aria-controls': 'stage', onclick: () => this.open(item) },
+        icon(item.kind === 'study' ? 'image' : 'file-text'), el('span', { class: 'truncate' }, item.kind === 'study' ? t('影像') : item.paper.title));
+      if (item.kind === 'study') {
+        describe(item.uid).then(({ label, title }) => {
+          node.querySelector('span').textContent = label;
+          node.title = title;
+        });
+      }
+      item.node = node;
+      return node;
+    });
+    picker.replaceChildren(...this.buttons);
+    this.first = items[0];
+  }
+
+  /** The first item, once the room is open (not before: opening is audited). */
+  start() {
+    if (this.first && !this.shown) this.open(this.first);
+  }
+
+  close() {
+    clearInterval(this.renewing);
+    this.viewer?.destroy();
+    this.viewer = null;
+  }
+
+  async open(item) {
+    if (this.shown === item) return;
+    this.shown = item;
+    for (const node of this.buttons) node.setAttribute('aria-selected', String(node === item.node));
+    this.close();
+    if (item.kind === 'document') {
+      documentView(this.stage, item.paper);
+      return;
+    }
+    const host = el('div', { class: 'room-viewer' });
+    this.stage.replaceChildren(host);
+    const grant = () => api('POST', `/api/consultations/${this.data.consultation}/studies/${encodeURIComponent(item.uid)}/view`, {});
+    try {
+      await grant();
+      const { mountViewer } = await import('/static/dist/viewer/viewer.js');
+      if (this.shown !== item) return;
+      this.viewer = mountViewer(host, {
+        studyUid: item.uid, identity: this.data.identity, t, lang, iconsUrl: '/static/dist/icons.svg', ecgModule: '/static/ecg/ecg.js', signIn: signInAgain,
+        // Whoever writes the report listens; for the others there is no such button.
+        onKeyImage: this.data.expert ? (image) => document.dispatchEvent(new CustomEvent('huizhen:key-image', { detail: image })) : undefined,
+      });
+      this.renewing = setInterval(() => grant().catch(() => {}), RENEW);
+    } catch (problem) {
+      this.shown = null;
+      host.replaceChildren(el('p', { class: 'room-nothing' }, icon('triangle-alert'), el('span', {}, problem.detail || t('影像没有打开。请再试一次。')),
+        el('button', { class: 'button', type: 'button', onclick: () => this.open(item) }, icon('refresh-cw'), t('再试一次'))));
+    }
+  }
+}
+
+/** The report editor of another part of the house, when it is there. */
+export async function mountReport(panel, consultation) {
+  try {
+    const { mountReportEditor } = await import('../report-editor.js');
+    await mountReportEditor(panel, { consultation, t });
+  } catch (error) {
+    console.info('report editor', error.message);
+    panel.replaceChildren(el('p', { class: 'muted' }, t('报告编辑没有打开。'), ' ', el('a', { href: `/consultations/${consultation}/report`, target: '_blank', rel: 'noopener' }, t('在新窗口写报告'))));
+  }
+}
