@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from server.auth.sessions import Sessions, SignedIn
     from server.auth.streams import Streams
     from server.storage.blobs import Blobs
-    from server.tasks import Tasks
+    from server.storage.blobs import Blobs
+    from server.tasks import Starting, Tasks
+    from server.uploading import Uploading
     from server.work import Hub, Work
 
 Clock = Callable[[], datetime]
@@ -33,6 +35,7 @@ POLICIES: web.AppKey[Mapping[web.AbstractRoute, Policy]] = web.AppKey("policies"
 TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates")
 WORK: web.AppKey[Work] = web.AppKey("work")
 HUB: web.AppKey[Hub] = web.AppKey("hub")
+UPLOADING: web.AppKey[Uploading] = web.AppKey("uploading")
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 """Re-encoded documents and key images, named by their digest."""
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions")
@@ -44,7 +47,9 @@ TASKS: web.AppKey[Tasks] = web.AppKey("tasks")
 SETUP_CODE: web.AppKey[list[str]] = web.AppKey("setup_code")
 """The one-time code of the first set-up; empty once an administrator exists."""
 BACKGROUND = web.AppKey("background", bool)
-READY: web.AppKey[dict[str, bool]] = web.AppKey("ready")
+BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
+ARCHIVE_STARTED: web.AppKey[Starting] = web.AppKey("archive_started")
+READY: web.AppKey[dict[str, Callable[[], bool]]] = web.AppKey("ready")
 """Parts that start in the background, and whether each is ready (/readyz)."""
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)

@@ -7,7 +7,7 @@ A handler's own rights on the object (whose consultation?) are decided in the se
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from aiohttp import web
@@ -26,6 +26,7 @@ from server.policy import (
     consultation,
     patient,
     roles,
+    study,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -158,7 +159,28 @@ def api_documents() -> Sequence[Route]:
 
 
 def api_studies() -> Sequence[Route]:
-    return ()
+    from server.api import orders, studies, uploads
+
+    technician = roles(Role.TECHNICIAN)
+    piece = replace(technician, name="upload", limit=0)
+    ordering = roles(Role.CLINIC_DOCTOR, Role.TECHNICIAN)
+    return (
+        Route("POST", "/api/uploads", uploads.start, technician),
+        Route("GET", "/api/uploads/{id}", uploads.read, technician),
+        Route("PUT", "/api/uploads/{id}", uploads.append, piece),
+        Route("POST", "/api/uploads/{id}/finish", uploads.finish, technician),
+        Route("DELETE", "/api/uploads/{id}", uploads.cancel, technician),
+        Route("GET", "/api/orders", orders.index, ordering),
+        Route("POST", "/api/orders", orders.create, ordering),
+        Route("POST", "/api/orders/{id}/void", orders.void, ordering),
+        Route("GET", "/api/studies", studies.index, technician),
+        Route("GET", "/api/quarantine", studies.quarantine, technician),
+        Route("GET", "/api/studies/{uid}/candidates", studies.candidates, technician),
+        Route("POST", "/api/studies/{uid}/match", studies.confirm, technician),
+        Route("POST", "/api/studies/{uid}/unmatch", studies.undo, technician),
+        Route("POST", "/api/studies/{uid}/settle", studies.settle, technician),
+        Route("POST", "/api/studies/{uid}/wrong-patient", studies.doubt, study("doubt")),
+    )
 
 
 def api_reports() -> Sequence[Route]:

@@ -14,6 +14,8 @@ POINTS = (
     "blob_before_rename",
     "blob_before_directory_fsync",
     "checkpoint",
+    "upload_before_fsync",
+    "upload_before_result",
 )
 
 

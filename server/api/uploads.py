@@ -1,0 +1,78 @@
+"""Uploads by HTTP: start, send pieces, ask how much has arrived, finish, cancel (server/uploading.py)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from server import keys
+from server.api.common import actor, body, json_response, no_content
+from server.problems import Refused
+from server.storage.uploads import Upload
+from server.uploading import CHUNK_BYTES
+
+
+class Start(msgspec.Struct, forbid_unknown_fields=True):
+    size: int
+
+
+def upload_view(upload: Upload) -> dict[str, Any]:
+    """What the page goes on from; `chunk` is the largest piece it may send."""
+    return {
+        "id": upload.id,
+        "size": upload.size,
+        "received": upload.received,
+        "state": upload.state,
+        "result": upload.result,
+        "chunk": CHUNK_BYTES,
+    }
+
+
+async def start(request: web.Request) -> web.StreamResponse:
+    """`POST /api/uploads` {size}: 201."""
+    given = await body(request, Start)
+    upload = await request.app[keys.UPLOADING].start(actor(request), given.size)
+    return json_response(upload_view(upload), status=201)
+
+
+async def read(request: web.Request) -> web.StreamResponse:
+    """`GET /api/uploads/{id}`: how much has arrived, or what became of it."""
+    found = await request.app[keys.UPLOADING].read(actor(request), request.match_info["id"])
+    return json_response(upload_view(found))
+
+
+async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
+    while data := await request.content.readany():
+        yield data
+
+
+async def append(request: web.Request) -> web.StreamResponse:
+    """`PUT /api/uploads/{id}?offset=N`: one piece; 409 upload_offset when it begins elsewhere than the file ends."""
+    offset = request.query.get("offset", "")
+    if not re.fullmatch(r"\d{1,13}", offset):
+        raise Refused("bad_request")
+    if (request.content_length or 0) > CHUNK_BYTES:
+        raise Refused("too_large", limit=f"{CHUNK_BYTES >> 20} MB")
+    try:
+        received = await request.app[keys.UPLOADING].append(
+            actor(request), request.match_info["id"], int(offset), _chunks(request)
+        )
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise Refused("bad_request") from error
+    return json_response({"received": received})
+
+
+async def finish(request: web.Request) -> web.StreamResponse:
+    """`POST /api/uploads/{id}/finish`: into the archive; the result per instance and per study."""
+    done = await request.app[keys.UPLOADING].finish(actor(request), request.match_info["id"])
+    return json_response(upload_view(done))
+
+
+async def cancel(request: web.Request) -> web.StreamResponse:
+    """`DELETE /api/uploads/{id}`."""
+    await request.app[keys.UPLOADING].cancel(actor(request), request.match_info["id"])
+    return no_content()
