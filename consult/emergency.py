@@ -10,6 +10,7 @@ from consult.consent import GivenConsent, add_consent
 from consult.drafting import Target, new_consultation, resolve_target, send, target_fields, write_request
 from consult.errors import Stale
 from consult.events import record_note
+from consult.material import GivenDocument, file_document
 from consult.patient import PatientId, Sex
 from consult.people import Actor
 from consult.ports import UnitOfWork
@@ -22,6 +23,7 @@ def start_stat(
     actor: Actor,
     patient: PatientId | None,
     consent: GivenConsent,
+    signature: GivenDocument | None = None,
     service: m.Service = m.Service.CLINICAL,
     mode: m.Mode = m.Mode.LIVE,
     target: Target | None = None,
@@ -31,6 +33,7 @@ def start_stat(
 ) -> m.Consultation:
     """Patient known or not (None: an unknown one is registered), consent, and it rings: offered for three minutes.
 
+    `signature` is the drawn signature or the scan of a consent that is not by witnesses; it is filed first.
     Everything else of the form is completed afterwards (complete_stat). Raises Invalid with the fields.
     """
     authorize(uow, actor, Action.REQUEST_START, actor.organisation)
@@ -43,6 +46,9 @@ def start_stat(
     fields: dict[str, Any] = {"service": service, "mode": mode, "urgency": m.Urgency.STAT}
     draft = new_consultation(uow, actor, patient=found.id, fields=fields | target_fields(target))
     opened = open_consultation(uow, actor, draft.id, Action.REQUEST_WRITE)
+    if signature is not None:
+        document = file_document(uow, actor, opened, signature)
+        consent = replace(consent, document=document.id)
     add_consent(uow, actor, opened, consent)
     if question.strip():
         draft = write_request(uow, actor, opened, {}, [question], {})

@@ -80,12 +80,13 @@ REPORT_FIELDS: tuple[FormField, ...] = (
         ("critical", "flag"),
         ("limits", "text", 4000),          # limits of the opinion
         ("key_images", "images"),          # [{"study_uid", "series_uid", "sop_uid", "frame", "caption", "document"}]
+        ("addendum", "text"),              # of an appended version: what is added, the rest unchanged
         ("released", "flag"),              # the clinic may read the draft
     ),
 )
 
 VITAL_KEYS = ("at", "temperature", "pulse", "respiration", "systolic", "diastolic", "spo2", "glucose", "weight", "note")
-CERTAINTIES = ("confirmed", "probable", "possible")
+CERTAINTIES = ("confirmed", "probable", "possible", "excluded")
 
 
 def clean_content(content: Mapping[str, Any], fields: Sequence[FormField], *, path: str = "content") -> dict[str, Any]:

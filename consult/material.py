@@ -1,7 +1,7 @@
 """What a consultation is about: documents, shared studies, and asking for more of either."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from consult import model as m
@@ -181,7 +181,10 @@ def request_material(
 ) -> m.Consultation:
     """The expert asks for more while reading or in session: [{"item": …, "due": …}]. The clock stops."""
     opened = open_consultation(uow, actor, consultation, Action.REQUEST_REVIEW)
-    return move(uow, actor, opened, Trigger.REQUEST_MATERIAL, missing=clean_items(uow, items))
+    missing = clean_items(uow, items)
+    if opened.consultation.state is m.State.REPORTING:         # writing has begun: back to reading first
+        opened = replace(opened, consultation=move(uow, actor, opened, Trigger.START_REVIEW))
+    return move(uow, actor, opened, Trigger.REQUEST_MATERIAL, missing=missing)
 
 
 def provide_material(
