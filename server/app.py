@@ -10,11 +10,15 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
+from dicom.archive import Archive
+from dicom.model import Limits
 from server import keys
 from server.auth.grants import Grants
 from server.auth.passwords import Passwords, UnknownLogins
+from server.auth.scopes import scope_for
 from server.auth.sessions import Sessions
 from server.auth.streams import Streams
+from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
 from server.i18n import english, zone
 from server.metrics import Metrics
 from server.middleware import MIDDLEWARES, add_headers
@@ -23,7 +27,10 @@ from server.pages.assets import ASSETS, Assets
 from server.routes import install
 from server.settings import Settings, clinical_rules
 from server.signalling.setup import install as install_rooms
-from server.tasks import Tasks
+from server.signalling import setup as rooms
+from server.storage import engine, migrations
+from server.storage.blobs import Blobs
+from server.tasks import Starting, Tasks
 from server.work import Hub, Work
 
 LOG = logging.getLogger("huizhen.server")
@@ -58,6 +65,7 @@ def create_app(
     app[ASSETS] = Assets()
     app[keys.TEMPLATES] = environment(app[ASSETS], demo=settings.demo, tz=app[keys.ZONE])
     open_storage(app)
+    open_archive(app)
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(storage)
     app.cleanup_ctx.append(jobs)
@@ -87,6 +95,21 @@ def open_storage(app: web.Application) -> None:
     app[keys.WORK] = work
     app[keys.SESSIONS] = Sessions(work, clock, settings.session)
     app[keys.GRANTS] = Grants(work, clock)
+    app[keys.BLOBS] = Blobs(settings.data / "blobs")
+
+
+def open_archive(app: web.Application) -> None:
+    """Open the archive: what packs hold beyond the index is entered now, before anything is asked of it."""
+    settings, clock = app[keys.SETTINGS], app[keys.CLOCK]
+    limits = Limits(
+        instance_bytes=settings.uploads.instance_mb << 20, memory_bytes=settings.uploads.memory_mb << 20
+    )
+    opened = Archive.open(settings.data / "archive", clock=clock, limits=limits)
+    started = Starting(opened.start)
+    app[ARCHIVE] = opened
+    app[SCOPE_FOR] = scope_for
+    app[keys.ARCHIVE_STARTED] = started
+    app[keys.READY]["archive"] = lambda: started.done
 
 
 async def storage(app: web.Application) -> AsyncIterator[None]:
@@ -101,6 +124,21 @@ async def storage(app: web.Application) -> AsyncIterator[None]:
     await asyncio.to_thread(work.close)
 
 
+async def archive(app: web.Application) -> AsyncIterator[None]:
+    """The archive's workers start in the background: the first page does not wait for them."""
+    opened, started = app[ARCHIVE], app[keys.ARCHIVE_STARTED]
+    if app[keys.BACKGROUND]:
+        app[keys.TASKS].once("archive", started.wait())
+    yield
+    await started.close()
+    await opened.close()
+
+
+async def end_streams(app: web.Application) -> None:
+    """Signal on_shutdown: open event streams end, so that stopping does not wait for them."""
+    app[keys.HUB].close()
+
+
 async def jobs(app: web.Application) -> AsyncIterator[None]:
     """Periodic work, supervised."""
     from server.jobs import plan
@@ -109,5 +147,4 @@ async def jobs(app: web.Application) -> AsyncIterator[None]:
     if app[keys.BACKGROUND]:
         plan(app)
     yield
-    app[keys.HUB].close()
     await tasks.close()

@@ -205,7 +205,16 @@ def room() -> Sequence[Route]:
 
 
 def dicomweb() -> Sequence[Route]:
-    return ()
+    from server.api import opening
+    from server.dicomweb.handlers import ROUTES
+
+    return (
+        Route("POST", "/api/studies/{uid}/open", opening.open_for_viewing, study("open")),
+        *(
+            Route(method, path, handler, study(action, limit=0 if action == "store" else None))
+            for method, path, handler, action in ROUTES
+        ),
+    )
 
 
 def ops() -> Sequence[Route]:

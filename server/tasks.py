@@ -81,3 +81,31 @@ class Tasks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Starting:
+    """Something that takes a while to start: begun once, in the background or by the first who needs it."""
+
+    def __init__(self, start: Callable[[], Awaitable[None]]) -> None:
+        self._start = start
+        self._begun: asyncio.Task[None] | None = None
+
+    async def wait(self) -> None:
+        """Return when it has started; raises what the start raised."""
+        if self._begun is None:
+            self._begun = asyncio.ensure_future(self._begin())
+        await asyncio.shield(self._begun)
+
+    async def _begin(self) -> None:
+        await self._start()
+
+    @property
+    def done(self) -> bool:
+        """Started, and well."""
+        task = self._begun
+        return task is not None and task.done() and not task.cancelled() and task.exception() is None
+
+    async def close(self) -> None:
+        """Wait for a start under way, so that what follows may stop it."""
+        if self._begun is not None:
+            await asyncio.gather(self._begun, return_exceptions=True)

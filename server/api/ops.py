@@ -31,7 +31,7 @@ async def healthz(request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """Every part is there and the database answers; 503 names what is missing."""
-    parts = dict(request.app[keys.READY])
+    parts = {name: ready() for name, ready in request.app[keys.READY].items()}
     try:
         async with asyncio.timeout(2):
             await request.app[keys.WORK].read(lambda uow: uow.people.organisations())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from consult.access import scope_for
+from consult.access import Action, open_consultation, scope_for
 from consult.errors import NotFound
 from consult.model import ConsultationId
 from consult.people import Actor, MembershipId, StaffId
@@ -59,8 +59,11 @@ def open_study(
 ) -> Grant:
     """Audit the opening and issue the grant, in one commit. NotFound when the study is not the actor's to see."""
     scope = study_scope(uow, actor, study_uid, Purpose.PIXELS)
-    if not (scope.organisations or study_uid in scope.studies):
+    if study_uid in scope.hidden or not (scope.organisations or study_uid in scope.studies):
         raise NotFound(kind="study")
+    if consultation is not None:
+        # The grant dies when access to this consultation is taken; it must be one the actor reads.
+        open_consultation(uow, actor, consultation, Action.PIXELS_READ)
     grant = Grant(
         digest=digest_of(new_token()),
         membership=actor.membership,

@@ -1,0 +1,110 @@
+"""Whose eyes a DICOMweb request looks through (server/dicomweb/ports.py, SCOPE_FOR).
+
+The first request for a study opens it: access is asked, one audit row and a viewing grant are committed, and only then
+does a byte leave. Further requests run under the grant and are counted. Searches, downloads and stores are audited one
+by one. Whatever is refused looks like a study that does not exist, and is audited as denied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aiohttp import web
+
+from consult.access import Action, authorize
+from consult.errors import ConsultError, NotFound
+from consult.people import Actor
+from consult.scoping import Purpose
+from dicom.model import Scope
+from server import keys
+from server.auth.audit import audit
+from server.auth.grants import open_study, study_scope
+from server.problems import Refused
+from server.storage.unit import SqlUnitOfWork
+
+PURPOSES = {"search": Purpose.LIST, "metadata": Purpose.LIST, "pixels": Purpose.PIXELS, "download": Purpose.DOWNLOAD}
+UNDER_GRANT = frozenset({"metadata", "pixels", "search"})
+
+
+def sees(scope: Scope, study_uid: str) -> bool:
+    """The scope may hold the study: by name, or by the organisation (the archive knows what that one holds)."""
+    return study_uid not in scope.hidden and (bool(scope.organisations) or study_uid in scope.studies)
+
+
+def audited_scope(uow: SqlUnitOfWork, actor: Actor, action: str, study_uid: str | None) -> Scope | None:
+    """Scope and audit row of one search or download, in one commit; None (and a denied row) when nothing is allowed."""
+    scope = study_scope(uow, actor, study_uid, PURPOSES[action])
+    subject = f"study:{study_uid}" if study_uid else f"organisation:{actor.organisation}"
+    allowed = study_uid is None or sees(scope, study_uid)
+    audit(uow, actor, f"study.{action}", subject, outcome="ok" if allowed else "denied")
+    return scope if allowed else None
+
+
+def store_scope(uow: SqlUnitOfWork, actor: Actor, study_uid: str | None) -> Scope | None:
+    """The organisation that will hold what is sent: the actor's own, if they may upload there."""
+    try:
+        authorize(uow, actor, Action.STUDIES_UPLOAD, actor.organisation)
+    except ConsultError:
+        audit(uow, actor, "study.store", f"organisation:{actor.organisation}", outcome="denied")
+        return None
+    detail = {"study": study_uid} if study_uid else {}
+    audit(uow, actor, "study.store", f"organisation:{actor.organisation}", detail=detail)
+    return Scope(organisations=frozenset({actor.organisation}), holder=actor.organisation)
+
+
+async def scope_for(request: web.Request, action: str, study_uid: str | None) -> Scope:
+    """The provider. Refused `not_found` for what the caller may not see, `not_allowed` for a store they may not do."""
+    login = request.get(keys.LOGIN)
+    if login is None:
+        raise Refused("signed_out")
+    app, work = request.app, request.app[keys.WORK]
+    await app[keys.ARCHIVE_STARTED].wait()
+    if action == "store":
+        scope = await work.run(store_scope, login.actor, study_uid)
+        if scope is None:
+            raise Refused("not_allowed")
+        return scope
+    if study_uid is not None and action in UNDER_GRANT:
+        frames = frames_asked(request) if action == "pixels" else 0
+        scope = await app[keys.GRANTS].scope(login, study_uid, frames=frames)
+        if scope is None and await opens(request, login.digest, login.actor, study_uid):
+            scope = await app[keys.GRANTS].scope(login, study_uid, frames=frames)
+        if scope is not None and sees(scope, study_uid):
+            if frames:
+                app[keys.METRICS].frames.inc(frames)
+            # Under a grant one study is open and no other, whatever else the actor may see.
+            return narrowed(scope, study_uid)
+        if action == "pixels":
+            await work.run(note_denied, login.actor, study_uid)
+            raise Refused("not_found")
+    found = await work.run(audited_scope, login.actor, action, study_uid)
+    if found is None:
+        raise Refused("not_found")
+    return found
+
+
+def narrowed(scope: Scope, study_uid: str) -> Scope:
+    """The same, without the other studies named in it."""
+    return replace(scope, studies=scope.studies & {study_uid})
+
+
+async def opens(request: web.Request, login: str, actor: Actor, study_uid: str) -> bool:
+    """Open the study for the caller; False when its images are not theirs to see."""
+    minutes = request.app[keys.SETTINGS].access.viewing_grant_minutes
+    try:
+        await request.app[keys.WORK].run(
+            open_study, actor=actor, login=login, study_uid=study_uid, minutes=minutes
+        )
+    except NotFound:
+        return False
+    return True
+
+
+def note_denied(uow: SqlUnitOfWork, actor: Actor, study_uid: str) -> None:
+    """Somebody asked for images that are not theirs."""
+    audit(uow, actor, "study.open", f"study:{study_uid}", outcome="denied")
+
+
+def frames_asked(request: web.Request) -> int:
+    """How many frames a request names (`/frames/1,2,3`); one for everything else."""
+    return request.match_info.get("frames", "1").count(",") + 1
