@@ -75,6 +75,9 @@ class JsonWriter:
             vr = self._dictionary(element.tag) or ("SQ" if element.length == UNDEFINED else "UN")
             if element.length == UNDEFINED and element.tag != PIXEL_DATA:
                 vr = "SQ"
+        elif vr == "UN":  # written by a device that did not know the tag (PS3.5 §6.2.2); sequences stay as they are
+            known = self._dictionary(element.tag)
+            vr = known if known and known != "SQ" else vr
         if " or " in vr:  # US or SS, OB or OW, …
             if vr.startswith("US or SS"):
                 return "SS" if self._signed else "US"

@@ -61,7 +61,7 @@ def holding_of(record: Record, pack: int, read: Read) -> Holding:
     """A holding from a record found in a pack; frame tables are made from the stored bytes."""
     text = record.label
     header = header_from_json(text["header"])
-    if header.pixels.kind in {PixelKind.ENCAPSULATED, PixelKind.UNCERTAIN}:
+    if record.body_length and header.pixels.kind in {PixelKind.ENCAPSULATED, PixelKind.UNCERTAIN}:
         base = record.body_offset
         window = Window(record.body_length, lambda offset, size: read(base + offset, size))
         budget = Budget(elements=2_000_000, header_bytes=1 << 30, depth=64)

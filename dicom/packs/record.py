@@ -169,7 +169,7 @@ def scan(read: Read, start: int, size: int, *, resume: bool = True) -> Iterator[
 
 def _next_magic(read: Read, offset: int, size: int) -> int:
     while offset < size:
-        data = read(offset, _CHUNK)
+        data = read(offset, min(_CHUNK, size - offset))
         if not data:
             return size
         found = data.find(RECORD_MAGIC)

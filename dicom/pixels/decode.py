@@ -141,7 +141,11 @@ class Image:
                 first, last = (number - 1) * layout.frame_length, number * layout.frame_length
             if last > layout.length:
                 raise CannotRenderError(code="pixel_data_short")
-            return window.bytes(layout.offset + first, last - first)
+            if not self._words():
+                return window.bytes(layout.offset + first, last - first)
+            begin, end = first & ~1, min(last + 1 & ~1, layout.length & ~1)
+            pairs = np.frombuffer(window.bytes(layout.offset + begin, end - begin), ">u2").astype("<u2").tobytes()
+            return pairs[first - begin : last - begin]
         if layout.kind is PixelKind.UNCERTAIN:
             raise CannotRenderError(code="frames_unclear")
         parts = self.ranges if self.ranges is not None else [list(r) for r in layout.ranges[number - 1]]
@@ -151,15 +155,16 @@ class Image:
         """A native frame as little-endian bytes, its layout untouched."""
         data = self.raw(number)
         if self.layout.kind is PixelKind.BITS:
-            return np.packbits(self._bits(self._unswapped(data), number), bitorder="little").tobytes()
-        if self.attributes.order == "<":
-            return data
+            return np.packbits(self._bits(data, number), bitorder="little").tobytes()
         width = self.bits_allocated // 8
-        if width == 1:
-            return self._unswapped(data)
-        if len(data) % width:
+        if self.attributes.order == "<" or width <= 1 or len(data) % width:
             return data
         return np.frombuffer(data, f">u{width}").astype(f"<u{width}").tobytes()
+
+    def _words(self) -> bool:
+        """Whether 8-bit samples were written as OW in a big endian dataset: they lie in swapped pairs."""
+        order = self.attributes.order
+        return order == ">" and self.bits_allocated <= 8 and self.attributes.vr(0x7FE00010) == "OW"
 
     def frame(self, number: int) -> Array:
         """One frame, decoded. Raises CannotRenderError."""
@@ -182,7 +187,7 @@ class Image:
     def _native(self, data: bytes, number: int) -> Array:
         shape = (self.rows, self.columns)
         if self.bits_allocated == 1:
-            return self._bits(self._unswapped(data), number).reshape(shape)
+            return self._bits(data, number).reshape(shape)
         if self.photometric == "YBR_FULL_422" and self.samples == 3:
             quads = np.frombuffer(data, np.uint8)[: self.rows * self.columns * 2].reshape(-1, 4)
             ybr = np.empty((quads.shape[0], 2, 3), np.uint8)
@@ -192,18 +197,10 @@ class Image:
             self.result_photometric = "RGB"
             return to_rgb(ybr.reshape(*shape, 3))
         count = self.rows * self.columns * self.samples
-        data = self._unswapped(data)
         array = np.frombuffer(data, self.dtype, count)
         if self.samples == 1:
             return array.reshape(shape)
         return self._colour(array, self.planar)
-
-    def _unswapped(self, data: bytes) -> bytes:
-        """8-bit samples written as OW in a big endian dataset lie in swapped pairs."""
-        words = self.attributes.vr(0x7FE00010) == "OW"
-        if words and self.attributes.order == ">" and self.bits_allocated <= 8 and len(data) % 2 == 0:
-            return np.frombuffer(data, ">u2").astype("<u2").tobytes()
-        return data
 
     def _colour(self, array: Array, planar: int) -> Array:
         if planar:
