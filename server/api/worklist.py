@@ -78,7 +78,7 @@ async def worklist_rows(request: web.Request) -> web.Response:
     title, text, icon = EMPTY.get((viewer.role, filters.tab), NOTHING)
     if filters.narrowed:
         title, text, icon = N_("没有符合条件的会诊"), N_("请放宽筛选条件，或清除筛选。"), "search"
-    return json_response(
+    response = json_response(
         {
             "rows": rows,
             "counts": listing.counts,
@@ -87,6 +87,8 @@ async def worklist_rows(request: web.Request) -> web.Response:
             "empty": {"title": _(title), "text": _(text), "icon": icon},
         }
     )
+    response.enable_compression()
+    return response
 
 
 def templates(request: web.Request) -> Any:

@@ -363,7 +363,7 @@ async def worklist(request: web.Request) -> web.StreamResponse:
         return read_listing(uow, viewer, filters, tz), organisations_of(uow, viewer)
 
     listing, organisations = await work(request).read(read)
-    return await render(
+    response = await render(
         request,
         "worklist.html",
         page="worklist",
@@ -377,3 +377,5 @@ async def worklist(request: web.Request) -> web.StreamResponse:
         empty=EMPTY.get((viewer.role, filters.tab), NOTHING),
         data={"tab": filters.tab, "more": listing.more, "limit": PAGE_SIZE},
     )
+    response.enable_compression()       # a full list is 200 kB of rows that resemble each other
+    return response

@@ -268,15 +268,6 @@ rows.addEventListener('click', (event) => {
   if (button) accept(button.closest('.wl-row'));
 });
 
-// The page one will most likely open next is asked for before the click.
-const fetched = new Set();
-rows.addEventListener('pointerover', (event) => {
-  const link = event.target.closest('.wl-row')?.querySelector('.wl-who');
-  if (!link || fetched.has(link.href) || fetched.size > 20 || !link.closest('.wl-row').hasAttribute('data-version')) return;
-  fetched.add(link.href);
-  document.head.append(el('link', { rel: 'prefetch', href: link.href }));
-});
-
 hotkeys(t('工作列表'), [
   { key: 'j', label: t('下一条'), run: () => move(1) },
   { key: 'k', label: t('上一条'), run: () => move(-1) },
