@@ -28,6 +28,7 @@ class Condition(StrEnum):
     ALWAYS = "always"
     IN_TRIAGE = "in_triage"
     OFFERED_TO = "offered_to"    # an open offer names them, or the pool they are on call for
+    INVITED = "invited"          # the consultation to which the guest was invited is not closed
     ADMITTED = "admitted"        # the guest sits in the running session
     HISTORY = "history"          # an admitted guest who is not a technician
     CHAIR = "chair"              # the chair, or the expert where there is none
@@ -154,7 +155,7 @@ POLICY: Mapping[Action, Mapping[Relation, Condition]] = {
     _A.MATERIAL_PROVIDE: _always(_R.REFERRING, _R.TECHNICIAN),
     _A.ORDER_READ: _always(_R.REFERRING, _R.ASSIGNED, _R.TECHNICIAN),
     _A.ORDER_WRITE: _always(_R.REFERRING, _R.TECHNICIAN),
-    _A.ROOM_ENTER: _always(_R.REFERRING, _R.ASSIGNED, _R.GUEST),
+    _A.ROOM_ENTER: {**_always(_R.REFERRING, _R.ASSIGNED), _R.GUEST: _C.INVITED},
     _A.ROOM_INVITE: _always(_R.REFERRING, _R.ASSIGNED),
     _A.ROOM_REMOVE: {_R.ASSIGNED: _C.CHAIR},
     _A.ROOM_CHAT: {**_always(_R.REFERRING, _R.ASSIGNED), _R.GUEST: _C.ADMITTED},

@@ -133,6 +133,8 @@ def holds(uow: UnitOfWork, actor: Actor, consultation: m.Consultation, condition
             return consultation.state in IN_TRIAGE
         case Condition.OFFERED_TO:
             return offered_to(uow, actor, consultation) is not None
+        case Condition.INVITED:
+            return consultation.state not in CLOSED
         case Condition.ADMITTED:
             return admitted(uow, actor, consultation)
         case Condition.HISTORY:
