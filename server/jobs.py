@@ -6,17 +6,24 @@ from datetime import timedelta
 
 from aiohttp import web
 
+from consult.triage import expire_offers, expire_returned
 from server import keys
 from server.storage.unit import SqlUnitOfWork
 
 KEEP_ENDED = timedelta(days=1)
+OFFERS_SECONDS = 2.0
+RETURNED_SECONDS = 60.0
+GRANTS_SECONDS = 10.0
+LOGINS_SECONDS = 600.0
 
 
 def plan(app: web.Application) -> None:
     """Start every periodic job."""
-    tasks = app[keys.TASKS]
-    tasks.every("flush_grants", 10, app[keys.GRANTS].flush)
-    tasks.every("sweep_logins", 600, lambda: app[keys.WORK].run(sweep_logins))
+    tasks, work = app[keys.TASKS], app[keys.WORK]
+    tasks.every("expire_offers", OFFERS_SECONDS, lambda: work.run(expire_offers))
+    tasks.every("expire_returned", RETURNED_SECONDS, lambda: work.run(expire_returned))
+    tasks.every("flush_grants", GRANTS_SECONDS, app[keys.GRANTS].flush)
+    tasks.every("sweep_logins", LOGINS_SECONDS, lambda: work.run(sweep_logins))
 
 
 def sweep_logins(uow: SqlUnitOfWork) -> int:

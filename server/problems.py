@@ -27,7 +27,7 @@ def entry(status: int, title: str, detail: str) -> Entry:
     return Entry(status=status, title=title, detail=detail)
 
 
-class Refused(Exception):  # noqa: N818 - reads as "raise Refused(…)"
+class Refused(Exception):
     """An HTTP-side refusal: `code` stands in TABLE. `headers` go to the answer (Retry-After)."""
 
     def __init__(self, code: str, *, headers: Mapping[str, str] | None = None, **params: Any) -> None:
@@ -43,8 +43,14 @@ TABLE: Mapping[str, Entry] = {
     "consult_error": entry(400, N_("无法完成"), N_("这一步无法完成。请刷新页面后再试。")),
     "not_found": entry(404, N_("没有找到"), N_("没有这一项，或者您无权查看。请检查地址，或回到工作列表。")),
     "not_allowed": entry(403, N_("不能这样做"), N_("您目前的身份不能执行这一操作。如需办理，请联系本机构管理员。")),
-    "stale": entry(409, N_("内容已被他人更新"), N_("您打开之后，别人保存了新的内容。您填写的内容仍在页面上，请核对后再保存。")),
-    "wrong_state": entry(409, N_("当前状态不能这样做"), N_("会诊的状态已经变化，这一步不再适用。请刷新查看最新进展。")),
+    "stale": entry(
+        409, N_("内容已被他人更新"),
+        N_("您打开之后，别人保存了新的内容。您填写的内容仍在页面上，请核对后再保存。"),
+    ),
+    "wrong_state": entry(
+        409, N_("当前状态不能这样做"),
+        N_("会诊的状态已经变化，这一步不再适用。请刷新查看最新进展。"),
+    ),
     "invalid": entry(422, N_("有内容需要修改"), N_("请按提示修改后再提交。")),
     "conflict": entry(409, N_("已被占用"), N_("同样的记录已经存在，或已有人先一步办理。请刷新查看。")),
     "upload_empty": entry(422, N_("文件是空的"), N_("这个文件没有内容，无法上传。请检查文件后再选。")),
@@ -52,9 +58,15 @@ TABLE: Mapping[str, Entry] = {
     "upload_size": entry(422, N_("文件大小不符"), N_("收到的内容比申报的多。请重新选择文件上传。")),
     "upload_incomplete": entry(409, N_("文件还没有传完"), N_("文件还没有传完，将从已收到的位置继续。")),
     "upload_closed": entry(409, N_("上传已结束"), N_("这次上传已经完成或取消。如需再传，请重新选择文件。")),
-    "document_refused": entry(422, N_("文件无法使用"), N_("这个文件无法作为附件：请上传 PDF、JPEG 或 PNG，且文件完整、未加密、不超过 60 页。")),
+    "document_refused": entry(
+        422, N_("文件无法使用"),
+        N_("这个文件无法作为附件：请上传 PDF、JPEG 或 PNG，且文件完整、未加密、不超过 60 页。"),
+    ),
     "room_locked": entry(409, N_("会诊室已锁定"), N_("主持人已锁定会诊室，现在不能新加入。请联系会诊专家。")),
-    "seat_removed": entry(403, N_("已被请出会诊室"), N_("主持人已将您请出这次会诊，不能再次进入。如有疑问，请联系会诊专家。")),
+    "seat_removed": entry(
+        403, N_("已被请出会诊室"),
+        N_("主持人已将您请出这次会诊，不能再次进入。如有疑问，请联系会诊专家。"),
+    ),
     # sign-in and permission
     "signed_out": entry(401, N_("请先登录"), N_("请登录后继续。")),
     "session_expired": entry(401, N_("登录已过期"), N_("登录已过期，请重新登录。您填写的内容不会丢失。")),
@@ -79,17 +91,19 @@ TABLE: Mapping[str, Entry] = {
     "range": entry(416, N_("范围不正确"), N_("要求的范围超出了内容。")),
     "precondition": entry(412, N_("条件不满足"), N_("内容已经变化，请刷新后再试。")),
     "busy": entry(503, N_("系统繁忙"), N_("系统正忙，请稍后再试。您填写的内容仍在页面上。")),
-    "disk_full": entry(507, N_("存储空间不足"), N_("服务器存储空间不足，内容没有保存。请通知管理员，腾出空间后再试。")),
+    "disk_full": entry(
+        507, N_("存储空间不足"),
+        N_("服务器存储空间不足，内容没有保存。请通知管理员，腾出空间后再试。"),
+    ),
     "starting": entry(503, N_("正在启动"), N_("系统正在启动，请稍候几秒再试。")),
-    "storage_unavailable": entry(503, N_("数据库暂时不可用"), N_("内容没有保存。请稍后再试，您填写的内容仍在页面上。")),
+    "storage_unavailable": entry(
+        503, N_("数据库暂时不可用"),
+        N_("内容没有保存。请稍后再试，您填写的内容仍在页面上。"),
+    ),
     "database_busy": entry(503, N_("系统繁忙"), N_("系统正忙，内容没有保存。请再试一次。")),
     "database_in_use": entry(503, N_("数据库被占用"), N_("另一个程序正在使用数据库。请联系管理员。")),
     "schema_mismatch": entry(503, N_("数据库版本不符"), N_("数据库与程序的版本不符。请联系管理员。")),
-    # the room
-    "room_locked": entry(409, N_("会诊室已锁定"), N_("会诊室已锁定，暂时不能进入。请联系会诊专家。")),
-    "seat_removed": entry(403, N_("您已被请出会诊室"), N_("您已被请出会诊室。如有疑问，请电话联系对方。")),
     # documents and the archive
-    "document_refused": entry(422, N_("文件不能接收"), N_("这个文件不能接收。请换成 PDF、JPEG 或 PNG，或重新拍照。")),
     "archive_error": entry(500, N_("影像库出错"), N_("影像库出现了意外错误。请再试一次。")),
     "refused": entry(422, N_("影像不能接收"), N_("这个文件不能作为影像接收。请检查是否是完整的 DICOM 文件。")),
     "bad_query": entry(400, N_("查询条件不正确"), N_("查询条件不正确。请检查后再试。")),
@@ -99,7 +113,10 @@ TABLE: Mapping[str, Entry] = {
     "worker_timeout": entry(503, N_("影像处理超时"), N_("影像处理时间过长，已停止。请再试一次。")),
     "io_error": entry(503, N_("存储出错"), N_("影像库读写失败，内容没有保存。请通知管理员。")),
     "integrity": entry(500, N_("数据校验失败"), N_("存储的数据与校验值不符，已拒绝给出。请通知管理员。")),
-    "internal": entry(500, N_("系统出错"), N_("系统出现了意外错误，内容没有保存。请再试一次；如仍不行，请把编号告诉管理员。")),
+    "internal": entry(
+        500, N_("系统出错"),
+        N_("系统出现了意外错误，内容没有保存。请再试一次；如仍不行，请把编号告诉管理员。"),
+    ),
 }
 
 FIELDS: dict[str, str] = {
