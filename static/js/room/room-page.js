@@ -29,6 +29,7 @@ const room = {
 window.room = room; // for the browser tests and the help desk
 
 const devices = new Devices({ onNotice: (sentence, kind) => toast(sentence, { kind: kind === 'bad' || kind === 'muted' ? 'bad' : kind }) });
+room.devices = devices;
 const material = new Material({ picker: $('picker'), stage: $('stage'), data });
 let signalling = null;
 let chat = null;
@@ -109,27 +110,32 @@ function drawAbsent() {
 
 // ---- media ----------------------------------------------------------------------------------------------------
 
-const remoteStream = new MediaStream();
+// Sound has an element of its own: a video element waits for the first picture, and a voice call has none.
+const remote = { audio: new MediaStream(), video: new MediaStream() };
+const elements = { audio: $('sound'), video: $('remote') };
 
 function addRemote(track) {
-  for (const old of remoteStream.getTracks()) if (old.kind === track.kind && old !== track) remoteStream.removeTrack(old);
-  remoteStream.addTrack(track);
-  const video = $('remote');
-  if (video.srcObject !== remoteStream) video.srcObject = remoteStream;
+  const stream = remote[track.kind];
+  for (const old of stream.getTracks()) if (old !== track) stream.removeTrack(old);
+  stream.addTrack(track);
+  if (elements[track.kind].srcObject !== stream) elements[track.kind].srcObject = stream;
   play();
 }
 
 function play() {
-  const video = $('remote');
-  if (devices.chosen.output && video.setSinkId) video.setSinkId(devices.chosen.output).catch(() => {});
-  video.play().then(() => { $('play').hidden = true; }, (error) => { $('play').hidden = error.name !== 'NotAllowedError'; });
+  const { audio, video } = elements;
+  if (devices.chosen.output && audio.setSinkId) audio.setSinkId(devices.chosen.output).catch(() => {});
+  if (video.srcObject) video.play().catch(() => {});
+  if (audio.srcObject) audio.play().then(() => { $('play').hidden = true; }, (error) => { $('play').hidden = error.name !== 'NotAllowedError'; });
 }
 
 function endCall() {
   room.call?.close();
   room.call = null;
-  for (const track of remoteStream.getTracks()) remoteStream.removeTrack(track);
-  $('remote').srcObject = null;
+  for (const kind of ['audio', 'video']) {
+    for (const track of remote[kind].getTracks()) remote[kind].removeTrack(track);
+    elements[kind].srcObject = null;
+  }
 }
 
 /** A call with the other seat, if there is one to be called. `begin`: we are the ones who just came. */

@@ -1,0 +1,142 @@
+"""The room in two real browsers: decoded frames, audio energy, reloads, a cut socket, a server restart."""
+
+import asyncio
+
+import pytest
+
+from consult import model as m
+from server import keys
+from server.auth.passwords import Passwords
+from tests.realtime.stage import Stage, flows, open_stage, until
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture
+async def room(tmp_path, passwords: Passwords):
+    async with open_stage(tmp_path, passwords) as (stage, browser):
+        yield stage, browser
+
+
+async def both(room):
+    stage, browser = room
+    doctor = await stage.enter(await stage.open(browser, "doctor"))
+    expert = await stage.enter(await stage.open(browser, "expert"))
+    return stage, doctor, expert
+
+
+async def seats(stage: Stage):
+    def read(uow):
+        session = uow.meetings.running(stage.consultation)
+        return session.id, [(x.membership, x.state) for x in uow.meetings.seats(session.id)]
+
+    return await stage.app[keys.WORK].read(read)
+
+
+async def test_both_sides_see_and_hear_each_other_and_only_finish_ends_it(room):
+    stage, doctor, expert = await both(room)
+    for page in (doctor, expert):
+        await flows(page)
+    await until(doctor, "document.getElementById('line').textContent === '网络良好'")
+
+    # chat with delivery marks
+    await doctor.get_by_role("tab", name="聊天").click()
+    await doctor.get_by_label("写消息").fill("患者已在诊室")
+    await doctor.get_by_label("写消息").press("Enter")
+    await doctor.get_by_text("已送达").wait_for()
+    await expert.get_by_role("tab", name="聊天").click()
+    await expert.get_by_text("患者已在诊室").wait_for()
+
+    # muted on one side is said on the other
+    await doctor.locator("#mute").click()
+    await expert.get_by_text("对方已静音").wait_for()
+    await doctor.locator("#mute").click()
+
+    # the signalling socket is cut: media flows on, the socket returns, nothing is asked
+    before = await seats(stage)
+    epoch = await doctor.evaluate("window.room.signalling.epoch")
+    await doctor.evaluate("window.room.signalling.socket.close()")
+    await until(doctor, "window.room.signalling.up === false")
+    await flows(doctor)
+    await until(doctor, "window.room.signalling.up === true")
+    assert await doctor.evaluate("window.room.signalling.epoch") == epoch
+    name = await expert.evaluate("window.room.call.peer.name")
+    await flows(expert)
+    assert await expert.evaluate("window.room.call.peer.name") == name
+
+    # either browser reloads: the same seat of the same session, no click
+    await doctor.reload()
+    await until(doctor, "window.room && window.room.stage === 'in'")
+    for page in (doctor, expert):
+        await flows(page)
+    await expert.reload()
+    await until(expert, "window.room && window.room.stage === 'in'")
+    for page in (doctor, expert):
+        await flows(page)
+    assert await seats(stage) == before
+
+    # finish asks, and can be taken back
+    await expert.locator("#finish").click()
+    await expert.get_by_role("dialog").get_by_role("button", name="结束会诊").click()
+    await until(doctor, "window.room.stage === 'ended'")
+    assert await stage.state() is m.State.REPORTING
+    await doctor.get_by_role("button", name="撤销结束").click()
+    for page in (doctor, expert):
+        await until(page, "window.room.stage === 'in'")
+        await flows(page)
+    assert (await seats(stage))[0] == before[0]
+    assert stage.problems == []
+
+
+async def test_after_a_server_restart_both_are_back_within_five_seconds_without_a_click(room):
+    stage, doctor, expert = await both(room)
+    for page in (doctor, expert):
+        await flows(page)
+    before = await seats(stage)
+    await stage.stop()
+    for page in (doctor, expert):
+        await until(page, "window.room.signalling.up === false")
+        await flows(page)                       # media does not need the server
+    await stage.start()
+    async with asyncio.timeout(5):
+        for page in (doctor, expert):
+            await until(page, "window.room.signalling.up === true")
+    for page in (doctor, expert):
+        await flows(page)
+    assert await seats(stage) == before
+    await doctor.get_by_role("tab", name="聊天").click()
+    await doctor.get_by_label("写消息").fill("重启之后")
+    await doctor.get_by_label("写消息").press("Enter")
+    await doctor.get_by_text("已送达").wait_for()
+
+
+async def test_a_refused_camera_leaves_a_voice_call_and_says_so(room):
+    stage, browser = room
+    doctor = await stage.open(browser, "doctor")
+    await doctor.evaluate("""() => {
+        const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = (wanted) => wanted.video
+            ? Promise.reject(new DOMException('refused', 'NotAllowedError')) : real(wanted);
+        window.room.devices.acquire();
+    }""")
+    await doctor.get_by_text("浏览器没有允许使用摄像头").wait_for()
+    await stage.enter(doctor)
+    expert = await stage.enter(await stage.open(browser, "expert"))
+    await expert.get_by_text("对方没有打开画面，正在语音通话").wait_for()
+    await until(doctor, "window.room.call.peer.state === 'connected'")
+    await until(doctor, """async () => [...(await window.room.call.peer.stats()).values()]
+        .some((row) => row.type === 'inbound-rtp' && row.kind === 'video' && row.framesDecoded > 5)""")
+    energy = """async () => [...(await window.room.call.peer.stats()).values()]
+        .find((row) => row.type === 'inbound-rtp' && row.kind === 'audio')?.totalAudioEnergy > 0"""
+    await until(expert, energy)
+
+
+async def test_a_second_tab_takes_the_seat_and_the_first_is_told(room):
+    stage, doctor, expert = await both(room)
+    await flows(expert)
+    second = await stage.contexts["doctor"].new_page()
+    await second.goto(doctor.url)
+    await stage.enter(second)
+    await doctor.get_by_text("已在另一个窗口打开").wait_for()
+    await flows(second)
+    await flows(expert)
