@@ -231,7 +231,7 @@ class Work:
             found = translate(error)
             if found is error:
                 raise
-            raise found from error
+            raise found from None
         fault("after_commit_before_publish")
         for topic, payload in unit.published:
             self.hub.publish(topic, payload)
@@ -265,9 +265,9 @@ class Work:
         except Exception as error:
             found = translate(error)
             if isinstance(found, Retry):
-                raise DatabaseBusy from error
+                raise DatabaseBusy from None
             if found is error:
                 raise
-            raise found from error
+            raise found from None
         finally:
             self._inside.unit = False

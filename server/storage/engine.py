@@ -128,7 +128,7 @@ def open(url: str, *, readonly: bool = False, readers: int = 4) -> Database:  # 
         found = translate(error)
         if found is error:
             raise
-        raise found from error
+        raise found from None
     msg = f"unknown database: {parsed.get_backend_name()}"
     raise ValueError(msg)
 
@@ -140,7 +140,8 @@ def _open_sqlite(path: Path, *, readonly: bool, readers: int) -> Database:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _take_lock(path)
         writer = create_engine(
-            "sqlite://", creator=lambda: _connect(f"{path.as_uri()}?mode=rwc"), poolclass=StaticPool
+            "sqlite://", creator=lambda: _connect(f"{path.as_uri()}?mode=rwc"), poolclass=StaticPool,
+            hide_parameters=True,
         )
         event.listen(writer, "connect", _writer_pragmas)
         event.listen(writer, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -154,6 +155,7 @@ def _open_sqlite(path: Path, *, readonly: bool, readers: int) -> Database:
         poolclass=QueuePool,
         pool_size=readers,
         max_overflow=readers,
+        hide_parameters=True,
     )
     event.listen(reader, "connect", _reader_pragmas)
     event.listen(reader, "begin", lambda c: c.exec_driver_sql("BEGIN"))
@@ -204,6 +206,7 @@ def _open_postgres(url: str, *, readonly: bool, readers: int) -> Database:
         pool_timeout=10,
         pool_pre_ping=True,
         connect_args={"options": _PG_OPTIONS},
+        hide_parameters=True,
     )
     writer = None if readonly else engine.execution_options(isolation_level="SERIALIZABLE")
     reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

@@ -42,6 +42,10 @@ class Retry(Exception):
     """PostgreSQL could not serialise this unit of work: run it again from its beginning."""
 
 
+class Refused(Exception):
+    """The database refused a statement that should never have come: a defect of ours. The text holds no values."""
+
+
 class Broken(Exception):
     """A statement failed inside this unit and the failure was swallowed; such a unit never commits."""
 
@@ -49,6 +53,8 @@ class Broken(Exception):
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _PG_RETRY = {"40001", "40P01"}
 _PG_BUSY = {"55P03", "57014", "53300"}
+_PG_FULL = {"53100", "53200"}
+_PG_GONE = {None, "57P01", "57P02", "57P03"}
 
 
 def is_unique(error: exc.IntegrityError) -> bool:
@@ -71,35 +77,48 @@ def is_foreign(error: exc.IntegrityError) -> bool:
 
 
 def translate(error: BaseException) -> BaseException:
-    """The error our callers know, or the same one when it is a defect of ours (never the statement's values)."""
+    """The error our callers know. Raise it `from None`: a driver's text may quote the row, so the patient.
+
+    Errors that are not the database's come back as they are.
+    """
     if isinstance(error, exc.TimeoutError):
         return DatabaseBusy()
     if not isinstance(error, exc.DBAPIError):
         return error
-    cause = error.orig
     if isinstance(error, exc.IntegrityError):
         if is_unique(error):
             return Conflict()
         if is_foreign(error):
             return NotFound()
-        return error
-    if isinstance(cause, sqlite3.Error):
-        # The low byte is the primary code (sqlite.org/rescode.html).
-        primary = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        if primary == sqlite3.SQLITE_FULL:
-            return DiskFull()
-        if primary in _BUSY:
-            return DatabaseBusy()
-        if primary in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
-            return StorageUnavailable()
-        return error
-    state = getattr(cause, "sqlstate", None)
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite(error.orig)
+    return _postgres(error)
+
+
+def _sqlite(cause: sqlite3.Error) -> Exception:
+    # The low byte is the primary code (sqlite.org/rescode.html).
+    primary = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if primary == sqlite3.SQLITE_FULL:
+        return DiskFull()
+    if primary in _BUSY:
+        return DatabaseBusy()
+    if primary in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
+        return StorageUnavailable()
+    # SQLite's texts name tables, columns and constraints, never values.
+    return Refused(f"{getattr(cause, 'sqlite_errorname', type(cause).__name__)}: {cause}")
+
+
+def _postgres(error: exc.DBAPIError) -> Exception:
+    state = getattr(error.orig, "sqlstate", None)
     if state in _PG_RETRY:
         return Retry()
-    if state in {"53100", "53200"}:
+    if state in _PG_FULL:
         return DiskFull()
     if state in _PG_BUSY:
         return DatabaseBusy()
-    if error.connection_invalidated or (isinstance(error, exc.OperationalError) and state in {None, "57P01"}):
+    if error.connection_invalidated or (isinstance(error, exc.OperationalError) and state in _PG_GONE):
         return StorageUnavailable()
-    return error
+    diagnosis = getattr(error.orig, "diag", None)
+    # Class 22 (data exceptions) quotes the value, DETAIL the row; the primary message of the others does not.
+    said = "" if state is None or state.startswith("22") else getattr(diagnosis, "message_primary", None)
+    return Refused(f"{type(error.orig).__name__} {state}: {said or ''}")

@@ -36,10 +36,7 @@ class Link:
             return cast("CursorResult[Any]", self.connection.execute(statement, values))
         except sa_exc.SQLAlchemyError as error:
             self.broken = True
-            named = translate(error)
-            if named is error:
-                raise
-            raise named from error
+            raise translate(error) from None
 
     def insert_new(self, table: Table, values: Mapping[str, Any]) -> bool:
         """Insert; False when a unique key is taken. Nothing fails inside the transaction, so the unit can go on."""
@@ -65,15 +62,12 @@ class Link:
                 return int(result.rowcount)
         except sa_exc.IntegrityError as error:
             if is_unique(error):
-                raise Conflict from error
+                raise Conflict from None
             self.broken = True
-            raise translate(error) from error
+            raise translate(error) from None
         except sa_exc.SQLAlchemyError as error:
             self.broken = True
-            named = translate(error)
-            if named is error:
-                raise
-            raise named from error
+            raise translate(error) from None
 
 
 class Repository:

@@ -49,3 +49,16 @@ def _guards_postgres() -> list[str]:
             "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
         )
     return found
+
+
+def main() -> None:
+    """Write the rendering into `migrations/0001_initial.*.sql` (only until the first release)."""
+    from pathlib import Path
+
+    folder = Path(__file__).parent / "migrations"
+    for engine in ("sqlite", "postgresql"):
+        (folder / f"0001_initial.{engine}.sql").write_text(render(engine), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

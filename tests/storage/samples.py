@@ -18,12 +18,12 @@ def after(**step):
 
 
 def seed(uow):
-    for id, name, short, tier, kind in (
+    for key, name, short, tier, kind in (
         (CLINIC, "城北社区卫生服务中心", "城北", o.Tier.CLINIC, o.OrganisationKind.COMMUNITY_CENTRE),
         (HOSPITAL, "市第一人民医院", "市一院", o.Tier.CITY, o.OrganisationKind.HOSPITAL),
         (CENTRE, "市影像中心", "影像", o.Tier.CITY, o.OrganisationKind.IMAGING_CENTRE),
     ):
-        uow.people.add_organisation(o.Organisation(id=id, name=name, short_name=short, tier=tier, kind=kind))
+        uow.people.add_organisation(o.Organisation(id=key, name=name, short_name=short, tier=tier, kind=kind))
     for key, name, house, role, specialties in (
         ("doctor", "王医生", CLINIC, o.Role.CLINIC_DOCTOR, ()),
         ("colleague", "赵医生", CLINIC, o.Role.CLINIC_DOCTOR, ()),

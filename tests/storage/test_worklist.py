@@ -74,8 +74,8 @@ def play(uow, values, story):
     for step, (n, (verb, *rest)) in enumerate(story):
         if n >= len(values):
             continue
-        id, tick = f"c{n}", tick + timedelta(minutes=1)
-        perform(uow, id, verb, rest, step, tick)
+        tick += timedelta(minutes=1)
+        perform(uow, f"c{n}", verb, rest, step, tick)
 
 
 def perform(uow, id, verb, rest, step, tick):

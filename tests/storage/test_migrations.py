@@ -1,0 +1,79 @@
+"""Upgrades: from nothing, again, half done, from the future, from a stranger; and the kept SQL equals the tables."""
+
+from importlib import resources
+
+import pytest
+from sqlalchemy import text
+
+from server.storage import engine, migrations
+from server.storage.errors import SchemaMismatch
+from server.storage.migrations import Upgrade
+from server.storage.schema import render
+
+
+def version(database):
+    with database.read() as connection:
+        return [n for (n,) in connection.execute(text("SELECT n FROM schema_version ORDER BY n"))]
+
+
+@pytest.fixture
+def database(address):
+    found = engine.open(address)
+    yield found
+    found.close()
+
+
+def ours(database):
+    return list(migrations.known("postgresql" if database.postgres else "sqlite"))
+
+
+def test_an_empty_database_is_brought_up_to_date_and_then_left_alone(database):
+    latest = migrations.apply(database)
+    assert version(database) == list(range(1, latest + 1))
+    assert migrations.apply(database) == latest
+    assert version(database) == list(range(1, latest + 1))
+
+
+def test_a_later_upgrade_is_applied_on_its_own(database):
+    migrations.apply(database)
+    extra = Upgrade(n=2, name="extra", sql="CREATE TABLE extra (a TEXT)\n;;\nINSERT INTO extra VALUES ('100%')\n")
+    assert migrations.apply(database, [*ours(database)[:1], extra]) == 2
+    with database.read() as connection:
+        assert connection.execute(text("SELECT a FROM extra")).scalar_one() == "100%"
+    assert version(database) == [1, 2]
+
+
+def test_an_upgrade_that_fails_leaves_the_old_schema(database):
+    migrations.apply(database)
+    bad = Upgrade(n=2, name="bad", sql="CREATE TABLE half (a TEXT)\n;;\nINSERT INTO nowhere VALUES (1)\n")
+    with pytest.raises(Exception, match="nowhere"):
+        migrations.apply(database, [*ours(database)[:1], bad])
+    assert version(database) == [1]
+    with database.write() as connection, pytest.raises(Exception, match="half"):
+        connection.execute(text("SELECT * FROM half"))
+
+
+def test_a_database_of_a_newer_version_is_refused_untouched(database):
+    extra = Upgrade(n=2, name="extra", sql="CREATE TABLE extra (a TEXT)\n")
+    migrations.apply(database, [*ours(database)[:1], extra])
+    with pytest.raises(SchemaMismatch, match="newer version"):
+        migrations.apply(database, ours(database)[:1])
+    assert version(database) == [1, 2]
+
+
+def test_a_database_of_another_build_is_refused(database):
+    migrations.apply(database, [Upgrade(n=1, name="other", sql="CREATE TABLE organisation (a TEXT)\n")])
+    with pytest.raises(SchemaMismatch, match="another build"):
+        migrations.apply(database)
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+def test_the_kept_upgrades_say_what_the_tables_say(name):
+    """Change a table: before the first release run `python -m server.storage.schema`, afterwards add an upgrade."""
+    kept = resources.files(migrations).joinpath(f"0001_initial.{name}.sql").read_text(encoding="utf-8")
+    assert kept == render(name)
+
+
+def test_both_engines_have_the_same_upgrades():
+    names = [[(u.n, u.name) for u in migrations.known(name)] for name in ("sqlite", "postgresql")]
+    assert names[0] == names[1]
