@@ -21,7 +21,7 @@ _RESIDENT = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9Xx])")
 _NUMBER = re.compile(r"[A-Za-z]{0,3}[0-9][0-9A-Za-z-]{4,30}")
 _PASSPORT = re.compile(r"[A-Z0-9]{5,20}")
 _DOCUMENT = re.compile(r"[A-Z0-9()（）\-/]{3,40}")
-_TRACK = re.compile(r"^[;%+]([^?=^]{4,80})(?:[=^][^?]*)?\?")
+_TRACK = re.compile(r"^(?:%[A-Za-z]|[;+])([^?=^]{4,80})(?:[=^][^?]*)?\?")
 _HAN_NAME = re.compile(r"[\u3400-\u9fff·]{2,20}")
 _NAME_KEYS = frozenset({"name", "xm", "姓名", "patientname", "患者姓名"})
 _NUMBER_KEYS = (

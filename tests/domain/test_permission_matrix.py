@@ -133,7 +133,7 @@ def invite(world: World, case: m.Consultation, state: m.SeatState) -> None:
         m.Seat(
             id=m.SeatId(uow.new_id()), session=session.id, membership=guest, part=m.Part.GUEST,
             state=state, since=uow.now,
-        )  # fmt: skip
+        )
     )
 
 
@@ -244,9 +244,9 @@ def test_a_consultation_that_does_not_exist_answers_like_one_that_is_not_yours(w
 
     case = world.reporting()
     answers = []
-    for id in (case.id, m.ConsultationId("nothing")):
+    for one in (case.id, m.ConsultationId("nothing")):
         with pytest.raises(NotFound) as caught:
-            open_consultation(world.uow, world.other_doctor, id, Action.REQUEST_READ)
+            open_consultation(world.uow, world.other_doctor, one, Action.REQUEST_READ)
         answers.append((type(caught.value), caught.value.params))
     assert answers[0] == answers[1]
 
@@ -304,7 +304,7 @@ def test_a_technician_who_is_invited_reads_no_history(world: World) -> None:
         m.Seat(
             id=m.SeatId(uow.new_id()), session=session.id, membership=world.technician.membership,
             part=m.Part.GUEST, state=m.SeatState.IN, since=uow.now,
-        )  # fmt: skip
+        )
     )
     assert outcome(world, world.technician, Action.ROOM_CHAT, case) == "+"
     assert outcome(world, world.technician, Action.REQUEST_READ, case) == "+"

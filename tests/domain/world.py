@@ -57,7 +57,7 @@ class World:
     def __init__(self, rules: Rules | None = None) -> None:
         self.uow = FakeUnitOfWork(rules=rules)
         self._patients = 0
-        for id, short, tier, kind in (
+        for place, short, tier, kind in (
             (CLINIC, "九堡 JB", Tier.CLINIC, OrganisationKind.COMMUNITY_CENTRE),
             (OTHER_CLINIC, "建德 JD", Tier.CLINIC, OrganisationKind.TOWNSHIP_HOSPITAL),
             (HOSPITAL, "市一院 SY", Tier.CITY, OrganisationKind.HOSPITAL),
@@ -66,7 +66,7 @@ class World:
             (PLATFORM, "平台", Tier.CITY, OrganisationKind.HOSPITAL),
         ):
             self.uow.people.add_organisation(
-                Organisation(id=id, name=f"{short}全名", short_name=short, tier=tier, kind=kind)
+                Organisation(id=place, name=f"{short}全名", short_name=short, tier=tier, kind=kind)
             )
         since = date(2020, 1, 1)
         for a, b, kind in (
