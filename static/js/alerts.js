@@ -7,9 +7,11 @@ import { tick } from './times.js';
 import { el, icon } from './ui.js';
 
 const SOUND = 'huizhen:sound';
+const SILENCED = 'huizhen:silenced';   // offers this person has heard, in this tab
 let heard = null;      // Web Audio; made on a gesture, else browsers keep it silent
 let ringing = 0;
-let before = null;     // ids of offers already known: only a new one rings
+let before = new Set(); // ids of offers already shown on this page
+let loaded = false;
 let asked = null;
 
 function tone(context, at, frequency) {
@@ -57,6 +59,13 @@ function stopRing() {
   ringing = 0;
 }
 
+const silenced = () => new Set(JSON.parse(sessionStorage.getItem(SILENCED) ?? '[]'));
+
+function silence(id) {
+  stopRing();
+  sessionStorage.setItem(SILENCED, JSON.stringify([...silenced(), id].slice(-50)));
+}
+
 function card(offer) {
   const accept = el('button', { class: 'button button-stat', type: 'button' }, icon('check'), t('接诊'));
   const box = el('section', { class: 'ringing', role: 'alertdialog', 'aria-label': t('急会诊'), 'data-offer': offer.id },
@@ -65,10 +74,10 @@ function card(offer) {
     el('p', {}, `${offer.service} · ${offer.who}`),
     el('p', { class: 'muted' }, offer.from),
     el('div', { class: 'actions' },
-      el('button', { class: 'button button-quiet apart', type: 'button', onclick: () => { stopRing(); box.remove(); } }, t('静音')),
-      el('a', { class: 'button', href: offer.href }, t('查看')), accept));
+      el('button', { class: 'button button-quiet apart', type: 'button', onclick: () => { silence(offer.id); box.remove(); } }, t('静音')),
+      el('a', { class: 'button', href: offer.href, onclick: () => silence(offer.id) }, t('查看')), accept));
   accept.addEventListener('click', async () => {
-    stopRing();
+    silence(offer.id);
     if (await acceptOffer(offer.consultation, accept)) location.assign(offer.href);
     else box.remove();
   });
@@ -98,13 +107,16 @@ function show(state) {
   const stat = state.offers.filter((offer) => offer.urgency === 'stat');
   document.querySelectorAll('.ringing').forEach((box) => { if (!stat.some(({ id }) => id === box.dataset.offer)) box.remove(); });
   if (!stat.length) stopRing();
-  const fresh = before ? state.offers.filter(({ id }) => !before.has(id)) : [];
+  const known = silenced();
+  const fresh = state.offers.filter(({ id }) => !before.has(id) && !known.has(id));
+  const first = before.size === 0 && !loaded;
+  loaded = true;
   before = new Set(state.offers.map(({ id }) => id));
   for (const offer of fresh.filter(({ urgency }) => urgency === 'stat')) {
     startRing(offer);
     if (location.pathname !== offer.href) document.body.append(card(offer));
   }
-  if (fresh.some(({ urgency }) => urgency === 'urgent')) ringOnce();
+  if (!first && fresh.some(({ urgency }) => urgency === 'urgent')) ringOnce();
   document.title = document.title.replace(/^\(\d+\) /, '');
   if (state.offers.length) document.title = `(${state.offers.length}) ${document.title}`;
   tick();

@@ -25,11 +25,13 @@ addEventListener('keydown', (event) => {
   }
 });
 
+const NAMES = { ' ': () => t('空格'), ArrowDown: () => '↓', ArrowUp: () => '↑', ArrowLeft: () => '←', ArrowRight: () => '→', Escape: () => 'Esc' };
+
 /** The list of keys that work on this page. */
 export function showKeys() {
   const body = groups.map(({ title, keys }) => [
     el('h3', {}, title),
-    el('dl', { class: 'keys-list' }, keys.flatMap(({ key, label }) => [el('dt', {}, el('kbd', {}, key === ' ' ? t('空格') : key)), el('dd', {}, label)])),
+    el('dl', { class: 'keys-list' }, keys.flatMap(({ key, label }) => [el('dt', {}, el('kbd', {}, NAMES[key]?.() ?? key)), el('dd', {}, label)])),
   ]).flat();
   return dialog({ title: t('键盘快捷键'), body: [el('div', { class: 'stack' }, body)], actions: [{ label: t('知道了'), value: 'ok', kind: 'primary' }] });
 }
