@@ -113,8 +113,8 @@ def _heading(line: str) -> tuple[str, str] | None:
         bracketed = _BRACKETED.match(line) is not None
         if after is None:
             return None
-        closed = rest[: after.end()].strip()
-        if closed or not rest.strip() or bracketed:
+        gap = rest[: after.end()]
+        if gap.strip() or not rest.strip() or bracketed or "\t" in gap or len(gap) > 1:
             return heading, rest[after.end() :]
         return None
     return None
