@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -146,6 +147,13 @@ async def site(chromium, app, city) -> Site:
         await context.close()
     await runner.cleanup()
     assert site.trouble == []
+
+
+async def until(page: Page, expression: str, *, seconds: float = 20) -> None:
+    """Until the expression holds. (wait_for_function evaluates inside the page, where our CSP forbids it.)"""
+    async with asyncio.timeout(seconds):
+        while not await page.evaluate(expression):
+            await asyncio.sleep(0.05)
 
 
 async def words(page: Page) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server import keys
-from tests.browser.conftest import HAN, han_words
+from tests.browser.conftest import HAN, han_words, until
 from tests.city import PASSWORD
 
 pytestmark = pytest.mark.browser
@@ -19,7 +19,7 @@ async def test_a_wrong_password_says_what_to_do_and_keeps_the_login_name(site, c
     await page.fill("#f-login", city.doctor.login)
     await page.fill("#f-password", "not this one")
     await page.press("#f-password", "Enter")
-    await page.wait_for_function("document.getElementById('login-error').textContent !== ''")
+    await until(page, "document.getElementById('login-error').textContent !== ''")
     assert await page.inner_text("#login-error") == "账号或密码不正确。请检查后再试。"
     assert await page.input_value("#f-login") == city.doctor.login
     assert await page.evaluate("document.activeElement.id") == "f-password"

@@ -8,6 +8,7 @@ import pytest
 
 from consult import model as m
 from server import keys
+from tests.browser.conftest import until
 from tests.browser.seeds import put_consultation
 
 pytestmark = pytest.mark.browser
@@ -138,7 +139,7 @@ async def test_filters_stand_in_the_address_and_open_again_from_it(site, city):
     page = await live(await site.enter("expert", city.expert))
     async with page.expect_response("**/api/worklist"):
         await page.select_option("select[name=service]", "ecg")
-    await page.wait_for_function("document.querySelectorAll('#rows > li').length === 1")
+    await until(page, "document.querySelectorAll('#rows > li').length === 1")
     assert await page.get_attribute("#rows > li", "data-id") == ecg.id
     assert page.url.endswith("/?tab=todo&service=ecg")
     await page.reload()
