@@ -32,7 +32,7 @@ ROOT_YEARS = 20
 SIGNER_DAYS = 3 * 365
 ROOT_FILE = "root.crt"
 REVOKED_FILE = "revoked.json"
-_SECRET_FILE = "authority.pem"
+_AUTHORITY_FILE = "authority.pem"
 _SEAL = b"HZK1"
 _NAME_LIMIT = 64  # X.520 upper bound of commonName, organizationName and serialNumber
 
@@ -68,7 +68,11 @@ class CertificateAuthority:
     """Made by `open`; thread-safe."""
 
     def __init__(
-        self, folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, clock: Callable[[], datetime]
+        self,
+        folder: Path,
+        certificate: x509.Certificate,
+        key: ec.EllipticCurvePrivateKey,
+        clock: Callable[[], datetime],
     ) -> None:
         self._folder = folder
         self._certificate = certificate
@@ -83,7 +87,7 @@ class CertificateAuthority:
         The root's key and certificate lie in one file (0600), written whole or not at all.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        secret = folder / _SECRET_FILE
+        secret = folder / _AUTHORITY_FILE
         if not secret.exists():
             _write_once(secret, _new_root(clock()), 0o600)
         pem = secret.read_bytes()

@@ -43,7 +43,7 @@ def _png(data: bytes) -> tuple[str, int, int]:
 
 
 def _jpeg(data: bytes) -> tuple[str, int, int]:
-    """Walks the marker segments (ITU-T T.81 annex B) up to the frame header; baseline, extended and progressive only."""
+    """Walks the marker segments (ITU-T T.81 annex B) up to the frame header; baseline, extended, progressive."""
     if data[:3] != b"\xff\xd8\xff":
         raise ValueError("no JPEG")
     at = 2
@@ -58,7 +58,7 @@ def _jpeg(data: bytes) -> tuple[str, int, int]:
             if depth != 8 or components not in {1, 3}:
                 raise ValueError("unsupported JPEG")
             return "jpeg", width, height
-        if length < 2 or 0xC3 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC} or marker == 0xDA:
+        if length < 2 or (0xC3 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}) or marker == 0xDA:
             raise ValueError("unsupported JPEG")
         at += 2 + length
     raise ValueError("no frame header")

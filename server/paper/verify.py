@@ -129,11 +129,11 @@ def _judge(pdf: bytes, trusted: Sequence[asn1_x509.Certificate], revoked: Mappin
         if len(pdf) > MAX_BYTES or not pdf.startswith(b"%PDF-"):
             raise _RefusedError(Reason.UNREADABLE)
         reader = PdfFileReader(io.BytesIO(pdf))
-        signatures = sorted(reader.embedded_signatures, key=lambda each: sum(each.byte_range[2:4]))
+        signatures = sorted(reader.embedded_signatures, key=_signed_end)
         if not signatures:
             raise _RefusedError(Reason.UNSIGNED)
         last = signatures[-1]
-        appended = sum(int(part) for part in last.byte_range[2:4]) < len(pdf)
+        appended = _signed_end(last) < len(pdf)
         for signature in signatures:
             found.append(_check_one(pdf, signature, trusted, revoked, last=signature is last))
         digest = _content_digest(reader)
@@ -144,6 +144,11 @@ def _judge(pdf: bytes, trusted: Sequence[asn1_x509.Certificate], revoked: Mappin
     return Verdict(
         genuine=True, reason=Reason.GENUINE, signers=tuple(found), signed_at=found[-1].at, content_digest=digest
     )
+
+
+def _signed_end(signature: EmbeddedPdfSignature) -> int:
+    """Offset behind the last byte under this signature's digest (ISO 32000-1 §12.8.1, ByteRange)."""
+    return int(signature.byte_range[2]) + int(signature.byte_range[3])
 
 
 def _refusal(reason: Reason, found: list[SignerFound]) -> Verdict:
@@ -200,30 +205,29 @@ def _check_one(
 
 
 def _check_container(pdf: bytes, signature: EmbeddedPdfSignature, status: PdfSignatureStatus) -> None:
-    """The bytes between the two signed ranges are `<`, lower-case digits of the one DER encoding, zeros, `>`."""
+    """The bytes between the two signed ranges are `<`, digits of the one DER encoding in one case, zeros, `>`."""
     start, end = int(signature.byte_range[1]), int(signature.byte_range[2])
-    content = _only_encoding(signature, status)
-    expected = b"<" + content.hex().encode()
-    gap = pdf[start:end]
-    if gap != expected + b"0" * (end - start - len(expected) - 1) + b">":
+    digits = _only_encoding(signature, status).hex().ljust(end - start - 2, "0")
+    if pdf[start:end] not in {f"<{digits}>".encode(), f"<{digits.upper()}>".encode()}:
         raise _RefusedError(Reason.ALTERED)
 
 
 def _only_encoding(signature: EmbeddedPdfSignature, status: PdfSignatureStatus) -> bytes:
     """The SignedData (RFC 5652 §5) rebuilt from what was verified; unverified room to hide in is left out.
 
-    The signature algorithm is copied: the signed attribute cms-algorithm-protection (RFC 6211) vouches for it.
+    The signature algorithm follows from the key and the digest, so its identifier leaves no choice either.
     """
     info = signature.signer_info
     signer = signature.signer_cert
     path = {each.dump() for each in status.validation_path or ()} | {signer.dump()}
     embedded = [each.chosen.dump() for each in signature.signed_data["certificates"]]
-    attributes = {str(each["type"].native) for each in info["signed_attrs"]}
-    if not set(embedded) <= path or "cms_algorithm_protection" not in attributes:
+    if not set(embedded) <= path:
         raise _RefusedError(Reason.ALTERED)
+    digest = str(info["digest_algorithm"]["algorithm"].native)
+    algorithm = {"ec": f"{digest}_ecdsa", "rsa": f"{digest}_rsa"}[signer.public_key.algorithm]
     signed_data: dict[str, Any] = {
         "version": "v1",
-        "digest_algorithms": [{"algorithm": info["digest_algorithm"]["algorithm"].native}],
+        "digest_algorithms": [{"algorithm": digest}],
         "encap_content_info": {"content_type": "data"},
         "certificates": [
             cms.CertificateChoices(name="certificate", value=asn1_x509.Certificate.load(each)) for each in embedded
@@ -237,8 +241,8 @@ def _only_encoding(signature: EmbeddedPdfSignature, status: PdfSignatureStatus) 
                         "serial_number": signer.serial_number,
                     })
                 }),
-                "digest_algorithm": {"algorithm": info["digest_algorithm"]["algorithm"].native},
-                "signature_algorithm": info["signature_algorithm"],
+                "digest_algorithm": {"algorithm": digest},
+                "signature_algorithm": {"algorithm": algorithm},
                 "signed_attrs": info["signed_attrs"],
                 "signature": info["signature"].native,
             }
