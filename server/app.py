@@ -27,10 +27,10 @@ from server.pages.assets import ASSETS, Assets
 from server.routes import install
 from server.settings import Settings, clinical_rules
 from server.signalling.setup import install as install_rooms
-from server.signalling import setup as rooms
 from server.storage import engine, migrations
 from server.storage.blobs import Blobs
 from server.tasks import Starting, Tasks
+from server.uploading import Uploading
 from server.work import Hub, Work
 
 LOG = logging.getLogger("huizhen.server")
@@ -68,7 +68,9 @@ def create_app(
     open_archive(app)
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(storage)
+    app.cleanup_ctx.append(archive)
     app.cleanup_ctx.append(jobs)
+    app.on_shutdown.append(end_streams)
     install_rooms(app)
     install(app)
     english()
@@ -77,9 +79,6 @@ def create_app(
 
 def open_storage(app: web.Application) -> None:
     """Open and upgrade the database. Here and not in a cleanup context, so that a failure is told before listening."""
-    from server.storage import engine, migrations
-    from server.storage.blobs import Blobs
-
     settings, clock = app[keys.SETTINGS], app[keys.CLOCK]
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = engine.open(settings.database_url)
@@ -91,7 +90,6 @@ def open_storage(app: web.Application) -> None:
     hub = Hub()
     work = Work(database, hub, clock=clock, rules=clinical_rules(settings))
     app[keys.HUB] = hub
-    app[keys.BLOBS] = Blobs(settings.data / "blobs")
     app[keys.WORK] = work
     app[keys.SESSIONS] = Sessions(work, clock, settings.session)
     app[keys.GRANTS] = Grants(work, clock)
@@ -108,6 +106,7 @@ def open_archive(app: web.Application) -> None:
     started = Starting(opened.start)
     app[ARCHIVE] = opened
     app[SCOPE_FOR] = scope_for
+    app[keys.UPLOADING] = Uploading(settings.data / "uploads", app[keys.WORK], opened, settings.uploads)
     app[keys.ARCHIVE_STARTED] = started
     app[keys.READY]["archive"] = lambda: started.done
 
@@ -129,9 +128,16 @@ async def archive(app: web.Application) -> AsyncIterator[None]:
     opened, started = app[ARCHIVE], app[keys.ARCHIVE_STARTED]
     if app[keys.BACKGROUND]:
         app[keys.TASKS].once("archive", started.wait())
+        app[keys.TASKS].once("resume_uploads", resume_uploads(app))
     yield
     await started.close()
     await opened.close()
+
+
+async def resume_uploads(app: web.Application) -> None:
+    """Uploads that were complete when the last process ended go on into the archive."""
+    await app[keys.ARCHIVE_STARTED].wait()
+    await app[keys.UPLOADING].resume_interrupted()
 
 
 async def end_streams(app: web.Application) -> None:

@@ -27,7 +27,8 @@ class Finding:
 
 def check_installation(settings: Settings) -> Iterator[Finding]:
     """Settings, data folder, disk, database, archive, clock; each on its own, so one failure hides no other."""
-    yield Finding(part="settings", ok=True, text=f"data in {settings.data}, listening on {settings.host}:{settings.port}")
+    text = f"data in {settings.data}, listening on {settings.host}:{settings.port}"
+    yield Finding(part="settings", ok=True, text=text)
     parts: tuple[tuple[str, Callable[[Settings], str]], ...] = (
         ("data", check_data),
         ("disk", check_disk),
@@ -99,7 +100,7 @@ def check_archive(settings: Settings) -> str:
 
 
 def check_clock(settings: Settings) -> str:
-    """Not before this software, and not behind the last audit row: a clock set back makes deadlines and evidence lie."""
+    """Not before this software, not behind the last audit row: a clock set back makes deadlines and evidence lie."""
     now = datetime.now(UTC)
     if now < EARLIEST:
         raise Wrong(f"the clock says {now:%Y-%m-%d %H:%M} UTC; set it, best by NTP")
@@ -155,4 +156,5 @@ def verify_report_file(settings: Settings, data: bytes) -> tuple[bool, list[str]
     """Whether the PDF is genuine and unchanged, and what was found, line by line (server/paper/verify.py)."""
     from server.paper import verify
 
-    return verify.verify_file(data, folder=Path(settings.data) / "ca")
+    genuine, lines = verify.verify_file(data, folder=Path(settings.data) / "ca")
+    return bool(genuine), list(lines)

@@ -14,7 +14,17 @@ from typing import Any
 from aiohttp import web
 
 from consult.errors import ConsultError
-from consult.people import Membership, MembershipId, Organisation, OrganisationId, OrganisationKind, Role, Staff, StaffId, Tier
+from consult.people import (
+    Membership,
+    MembershipId,
+    Organisation,
+    OrganisationId,
+    OrganisationKind,
+    Role,
+    Staff,
+    StaffId,
+    Tier,
+)
 from server import keys
 from server.auth import signin
 from server.auth.audit import audit

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from server.auth.sessions import Sessions, SignedIn
     from server.auth.streams import Streams
     from server.storage.blobs import Blobs
-    from server.storage.blobs import Blobs
     from server.tasks import Starting, Tasks
     from server.uploading import Uploading
     from server.work import Hub, Work
@@ -47,7 +46,6 @@ TASKS: web.AppKey[Tasks] = web.AppKey("tasks")
 SETUP_CODE: web.AppKey[list[str]] = web.AppKey("setup_code")
 """The one-time code of the first set-up; empty once an administrator exists."""
 BACKGROUND = web.AppKey("background", bool)
-BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 ARCHIVE_STARTED: web.AppKey[Starting] = web.AppKey("archive_started")
 READY: web.AppKey[dict[str, Callable[[], bool]]] = web.AppKey("ready")
 """Parts that start in the background, and whether each is ready (/readyz)."""

@@ -15,27 +15,36 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry}
+        own = self.registry
         self.requests = Counter(
-            "huizhen_requests", "HTTP requests by route, method and status", ["route", "method", "status"], **own
+            "huizhen_requests",
+            "HTTP requests by route, method and status",
+            ["route", "method", "status"],
+            registry=own,
         )
         self.seconds = Histogram(
             "huizhen_request_seconds",
             "Time to answer by route",
             ["route"],
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-            **own,
+            registry=own,
         )
-        self.problems = Counter("huizhen_problems", "Refused requests by code", ["code"], **own)
-        self.logins = Counter("huizhen_logins", "Sign-ins by outcome", ["outcome"], **own)
-        self.csp_reports = Counter("huizhen_csp_reports", "Content-Security-Policy reports by directive", ["directive"], **own)
-        self.event_streams = Gauge("huizhen_event_streams", "Open live-update streams", **own)
-        self.rooms = Gauge("huizhen_rooms", "Live rooms", **own)
-        self.room_sockets = Gauge("huizhen_room_sockets", "Open room sockets", **own)
-        self.frames = Counter("huizhen_frames", "Image frames served", **own)
-        self.instances = Counter("huizhen_instances", "DICOM instances received by outcome", ["outcome"], **own)
-        self.task_failures = Counter("huizhen_task_failures", "Background tasks that failed and were started again", ["task"], **own)
-        self.disk_free = Gauge("huizhen_disk_free_bytes", "Free space in the data folder", **own)
+        self.problems = Counter("huizhen_problems", "Refused requests by code", ["code"], registry=own)
+        self.logins = Counter("huizhen_logins", "Sign-ins by outcome", ["outcome"], registry=own)
+        self.csp_reports = Counter(
+            "huizhen_csp_reports", "Content-Security-Policy reports by directive", ["directive"], registry=own
+        )
+        self.event_streams = Gauge("huizhen_event_streams", "Open live-update streams", registry=own)
+        self.rooms = Gauge("huizhen_rooms", "Live rooms", registry=own)
+        self.room_sockets = Gauge("huizhen_room_sockets", "Open room sockets", registry=own)
+        self.frames = Counter("huizhen_frames", "Image frames served", registry=own)
+        self.instances = Counter(
+            "huizhen_instances", "DICOM instances received by outcome", ["outcome"], registry=own
+        )
+        self.task_failures = Counter(
+            "huizhen_task_failures", "Background tasks that failed and were started again", ["task"], registry=own
+        )
+        self.disk_free = Gauge("huizhen_disk_free_bytes", "Free space in the data folder", registry=own)
 
     def names(self) -> set[str]:
         """The documented names (counters without the `_total` that Prometheus adds)."""

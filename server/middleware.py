@@ -49,6 +49,8 @@ STATUS_CODES = {
 }  # fmt: skip
 GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 LANG_SECONDS = 365 * 24 * 3600
+ARCHIVE_PATHS = ("/dicom-web", "/api/uploads", "/api/studies")
+"""The archive's workers start in the background; these wait for them."""
 MACHINE_PATHS = ("/api/", "/dicom-web/", "/events", "/socket", "/metrics", "/healthz", "/readyz", "/csp-report")
 
 
@@ -275,6 +277,8 @@ async def authorise(request: web.Request, handler: Handler) -> web.StreamRespons
             raise Refused("csrf")
     if not policy.allows(login.actor.role if login else None):
         raise Refused("not_allowed")
+    if request[keys.CANONICAL].startswith(ARCHIVE_PATHS):
+        await request.app[keys.ARCHIVE_STARTED].wait()
     if policy.limit is not None:
         request = request.clone(client_max_size=policy.limit or request.client_max_size)
     return await handler(request)

@@ -153,6 +153,7 @@ class Lenient(string.Formatter):
     """str.format without attribute access, which leaves unknown placeholders empty."""
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        del args
         return kwargs.get(field_name, ""), field_name
 
 

@@ -10,6 +10,8 @@ import ssl
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
 
 from aiohttp import web
 
@@ -127,12 +129,11 @@ async def start_control(app: web.Application) -> web.AppRunner | None:
 
 async def seed_demo(app: web.Application, say: Say) -> None:
     """Fill an empty installation with the demo city (server/demo, another room of the house)."""
-    try:
-        from server import demo
-    except ImportError:
+    if find_spec("server.demo") is None:
         LOG.warning("this build has no demo city")
         return
-    await demo.seed(app, say)
+    await app[keys.ARCHIVE_STARTED].wait()
+    await import_module("server.demo").seed(app, say)
 
 
 def tell(app: web.Application, settings: Settings, port: int, say: Say) -> None:

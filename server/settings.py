@@ -32,7 +32,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One table of the TOML file."""
 
 
-class Tls(Section):
+class Tls(Section, frozen=True, kw_only=True):
     mode: Annotated[
         Literal["off", "lan", "files"],
         Meta(description="off; lan: a local CA with an installable root; files: certificate and key below"),
@@ -41,11 +41,11 @@ class Tls(Section):
     key: Annotated[str, Meta(description="PEM file with the private key (mode files)")] = ""
 
 
-class Database(Section):
+class Database(Section, frozen=True, kw_only=True):
     url: Annotated[str, Meta(description="SQLAlchemy URL; empty: SQLite in the data folder")] = ""
 
 
-class Session(Section):
+class Session(Section, frozen=True, kw_only=True):
     idle_minutes: Annotated[int, Meta(description="a login ends after this long without a request", ge=1)] = 60
     absolute_hours: Annotated[int, Meta(description="a login ends after this long in any case", ge=1)] = 12
     lockout_failures: Annotated[int, Meta(description="wrong passwords before a login waits", ge=1)] = 5
@@ -59,7 +59,7 @@ class Session(Section):
     password_length: Annotated[int, Meta(description="shortest password accepted", ge=8)] = 10
 
 
-class Access(Section):
+class Access(Section, frozen=True, kw_only=True):
     expert_days_after_close: Annotated[
         int, Meta(description="an expert still sees a closed consultation for this many days", ge=0)
     ] = 30
@@ -71,7 +71,7 @@ class Access(Section):
     ] = 15
 
 
-class Deadlines(Section):
+class Deadlines(Section, frozen=True, kw_only=True):
     stat_accept_minutes: Annotated[int, Meta(description="STAT: accepted within", ge=1)] = 3
     stat_done_minutes: Annotated[int, Meta(description="STAT: opinion within", ge=1)] = 10
     urgent_accept_minutes: Annotated[int, Meta(description="urgent: accepted within", ge=1)] = 30
@@ -93,20 +93,20 @@ class Deadlines(Section):
     working_weekends: Annotated[tuple[date, ...], Meta(description="weekend days that are worked (ISO dates)")] = ()
 
 
-class IceServer(Section):
+class IceServer(Section, frozen=True, kw_only=True):
     urls: Annotated[tuple[str, ...], Meta(description="stun: or turn: addresses")]
     username: Annotated[str, Meta(description="fixed user, when the server has no shared secret")] = ""
     credential: Annotated[str, Meta(description="fixed password")] = ""
 
 
-class Ice(Section):
+class Ice(Section, frozen=True, kw_only=True):
     servers: Annotated[tuple[IceServer, ...], Meta(description="STUN and TURN servers with fixed credentials")] = ()
     turn_urls: Annotated[tuple[str, ...], Meta(description="TURN addresses that share turn_secret (coturn)")] = ()
     turn_secret: Annotated[str, Meta(description="coturn's static-auth-secret; credentials are made from it")] = ""
     turn_ttl_seconds: Annotated[int, Meta(description="a TURN credential lives this long", ge=60)] = 3600
 
 
-class Room(Section):
+class Room(Section, frozen=True, kw_only=True):
     lost_minutes: Annotated[int, Meta(description="a lost seat is kept this long", ge=1)] = 30
     private_candidates: Annotated[
         Literal["own_subnet", "all", "none"],
@@ -114,7 +114,7 @@ class Room(Section):
     ] = "own_subnet"
 
 
-class Uploads(Section):
+class Uploads(Section, frozen=True, kw_only=True):
     instance_mb: Annotated[int, Meta(description="largest single DICOM object", ge=1)] = 2048
     document_mb: Annotated[int, Meta(description="largest document or photograph", ge=1)] = 25
     json_kb: Annotated[int, Meta(description="largest form or JSON body", ge=16)] = 1024
@@ -122,18 +122,18 @@ class Uploads(Section):
     disk_reserve_mb: Annotated[int, Meta(description="uploads stop when less than this is free", ge=0)] = 512
 
 
-class Webhook(Section):
+class Webhook(Section, frozen=True, kw_only=True):
     url: Annotated[str, Meta(description="called for urgent offers, without patient data (pager of the hospital)")] = ""
     secret: Annotated[str, Meta(description="signs the call: header X-Huizhen-Signature, HMAC-SHA256")] = ""
     timeout_seconds: Annotated[int, Meta(description="give up a call after", ge=1)] = 5
 
 
-class Logs(Section):
+class Logs(Section, frozen=True, kw_only=True):
     level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least severity written")] = "info"
     format: Annotated[Literal["json", "text"], Meta(description="one JSON object a line, or text for people")] = "json"
 
 
-class Settings(Section):
+class Settings(Section, frozen=True, kw_only=True):
     data: Annotated[Path, Meta(description="data folder: database, packs, keys")] = Path("data")
     host: Annotated[str, Meta(description="address to listen on; 127.0.0.1 is this machine alone")] = "127.0.0.1"
     port: Annotated[int, Meta(description="port to listen on; 0: any free one", ge=0, le=65535)] = 8080

@@ -38,10 +38,10 @@ class Person:
 class City:
     """`clinic` asks, `hospital` (city) serves; `other_clinic` and `county` are elsewhere. People by role name."""
 
-    clinic: OrganisationId = OrganisationId("")
-    other_clinic: OrganisationId = OrganisationId("")
-    county: OrganisationId = OrganisationId("")
-    hospital: OrganisationId = OrganisationId("")
+    clinic: OrganisationId | str = ""
+    other_clinic: OrganisationId | str = ""
+    county: OrganisationId | str = ""
+    hospital: OrganisationId | str = ""
     people: dict[str, Person] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Person:
@@ -78,10 +78,10 @@ def build_city(uow, password_hash: str) -> City:
         ("hospital", "市第一人民医院", Tier.CITY, OrganisationKind.HOSPITAL),
     )
     for key, name, tier, kind in places:
-        id = OrganisationId(uow.new_id())
-        setattr(city, key, id)
+        place = OrganisationId(uow.new_id())
+        setattr(city, key, place)
         uow.people.add_organisation(
-            Organisation(id=id, name=name, short_name=name[:4], tier=tier, kind=kind, phone="0571-88880000")
+            Organisation(id=place, name=name, short_name=name[:4], tier=tier, kind=kind, phone="0571-88880000")
         )
     for served in (city.clinic, city.other_clinic, city.county):
         uow.people.add_link(

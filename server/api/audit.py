@@ -10,7 +10,7 @@ from server.auth.auditing import read_audit
 
 
 async def rows(request: web.Request) -> web.Response:
-    """?object=consultation:<id>&staff=<id>&after=<n>&limit=<n>: rows in order, names, and where the next page begins."""
+    """?object=consultation:<id>&staff=<id>&after=<n>&limit=<n>: rows, names, and where the next page begins."""
     staff = request.query.get("staff")
     value = await work(request).read(
         read_audit,

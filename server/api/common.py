@@ -13,6 +13,7 @@ from aiohttp import web
 
 from consult.people import Actor
 from server import keys
+from server.auth.sessions import SignedIn
 from server.problems import Refused
 from server.settings import Settings
 from server.work import Work
@@ -114,7 +115,7 @@ ENCODER = msgspec.json.Encoder(enc_hook=enc_hook)
 
 
 def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """`value` (dataclasses, Structs, dates, enums, mappings) as JSON, never cached."""
+    """Dataclasses, Structs, dates, enums and mappings as JSON, never cached."""
     answer = {"Cache-Control": "no-store"} | dict(headers or {})
     return web.Response(body=ENCODER.encode(value), status=status, content_type="application/json", headers=answer)
 
@@ -125,7 +126,7 @@ def no_content() -> web.Response:
 
 
 def work(request: web.Request) -> Work:
-    """The runner of services: `await work(request).run(service, …)`."""
+    """What runs services, each in one unit of work."""
     return request.app[keys.WORK]
 
 
@@ -141,7 +142,7 @@ def now(request: web.Request) -> datetime:
 
 def actor(request: web.Request) -> Actor:
     """Who acts; Refused `signed_out` where the route's policy let anybody in."""
-    login = request.get(keys.LOGIN)
+    login: SignedIn | None = request.get(keys.LOGIN)
     if login is None:
         raise Refused("signed_out")
     return login.actor

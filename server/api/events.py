@@ -37,21 +37,21 @@ def allowed_topics(uow: UnitOfWork, actor: Actor, wanted: Sequence[str]) -> tupl
 
 
 def may_listen(uow: UnitOfWork, actor: Actor, topic: str) -> bool:
-    """`worklist` and `session` everyone; `consultation:<id>` who sees it; `study:` and `inbox:` the own organisation."""
-    kind, _colon, id = topic.partition(":")
+    """`worklist` and `session` everyone; `consultation:<id>` who sees it; `study:`, `inbox:` the own organisation."""
+    kind, _colon, name = topic.partition(":")
     match kind:
         case "worklist" | "session":
-            return not id
+            return not name
         case "consultation":
             try:
-                consultation = uow.consultations.get(ConsultationId(id))
+                consultation = uow.consultations.get(ConsultationId(name))
             except NotFound:
                 return False
             return any(may(uow, actor, action, consultation) for action in SIGHTS)
         case "study":
-            return id == actor.organisation and actor.role in {Role.TECHNICIAN, Role.CLINIC_DOCTOR}
+            return name == actor.organisation and actor.role in {Role.TECHNICIAN, Role.CLINIC_DOCTOR}
         case "inbox":
-            return id == actor.organisation and actor.role is Role.CLINIC_DOCTOR
+            return name == actor.organisation and actor.role is Role.CLINIC_DOCTOR
         case _:
             return False
 

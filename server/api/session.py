@@ -44,7 +44,7 @@ class Password(msgspec.Struct):
 
 def current(request: web.Request) -> SignedIn:
     """The login of the request; Refused `signed_out` without one."""
-    login = request.get(keys.LOGIN)
+    login: SignedIn | None = request.get(keys.LOGIN)
     if login is None:
         raise Refused("signed_out")
     return login

@@ -15,7 +15,7 @@ def audit(
     uow: UnitOfWork,
     actor: Actor | None,
     action: str,
-    object: str,  # noqa: A002 - the audit's own word
+    object: str,
     *,
     outcome: str = "ok",
     staff: StaffId | None = None,

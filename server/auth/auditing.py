@@ -28,7 +28,7 @@ def read_audit(
     uow: SqlUnitOfWork,
     *,
     actor: Actor,
-    object: str | None = None,  # noqa: A002 - the audit's own word
+    object: str | None = None,
     staff: StaffId | None = None,
     after: int = 0,
     limit: int = 100,
@@ -62,13 +62,13 @@ def read_audit(
     return AuditPage(rows=found, names=_names(uow, found), next=position)
 
 
-def _own_object(uow: SqlUnitOfWork, actor: Actor, object: str) -> bool:  # noqa: A002
+def _own_object(uow: SqlUnitOfWork, actor: Actor, object: str) -> bool:
     """Whether the object is a consultation whose audit the actor may read."""
-    kind, _colon, id = object.partition(":")
+    kind, _colon, name = object.partition(":")
     if kind != "consultation":
         return False
     try:
-        open_consultation(uow, actor, ConsultationId(id), Action.AUDIT_READ)
+        open_consultation(uow, actor, ConsultationId(name), Action.AUDIT_READ)
     except ConsultError:
         return False
     return True

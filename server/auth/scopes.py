@@ -58,7 +58,6 @@ async def scope_for(request: web.Request, action: str, study_uid: str | None) ->
     if login is None:
         raise Refused("signed_out")
     app, work = request.app, request.app[keys.WORK]
-    await app[keys.ARCHIVE_STARTED].wait()
     if action == "store":
         scope = await work.run(store_scope, login.actor, study_uid)
         if scope is None:

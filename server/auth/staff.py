@@ -179,7 +179,7 @@ def add_membership(
     return membership
 
 
-def open_membership(uow: SqlUnitOfWork, actor: Actor, id: MembershipId) -> Membership:  # noqa: A002
+def open_membership(uow: SqlUnitOfWork, actor: Actor, id: MembershipId) -> Membership:
     """A membership this administrator may change: of the own organisation, in a role they give, not their own."""
     membership = uow.people.membership(id)
     if actor.role is not Role.PLATFORM_ADMIN and membership.organisation != actor.organisation:
@@ -276,7 +276,7 @@ def add_organisation(
 
 
 def change_organisation(
-    uow: SqlUnitOfWork, *, actor: Actor, organisation: OrganisationId, version: int, **changes: Any
+    uow: SqlUnitOfWork, /, *, actor: Actor, organisation: OrganisationId, version: int, **changes: Any
 ) -> Organisation:
     """Names, district, telephone, active. Its own administrator changes the telephone alone."""
     place = uow.people.organisation(organisation)

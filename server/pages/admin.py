@@ -86,4 +86,6 @@ async def audit_page(request: web.Request) -> web.StreamResponse:
         after=int_query(request, "after", 0, low=0, high=2**53),
         limit=AUDIT_ROWS,
     )
-    return await render(request, "admin/audit.html", page="audit", tab="audit", found=found, object=object_, staff=staff)
+    return await render(
+        request, "admin/audit.html", page="audit", tab="audit", found=found, object=object_, staff=staff
+    )

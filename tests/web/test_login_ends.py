@@ -128,8 +128,8 @@ async def test_another_place_is_another_login_with_another_token(open_browser, c
     from tests.city import Person  # noqa: F401 - documents what city.people holds
 
     def also_expert(uow):
-        from server.auth.staff import new_membership
         from consult.people import Role
+        from server.auth.staff import new_membership
 
         return new_membership(uow, city.doctor.staff, city.hospital, Role.EXPERT, "", (), on_call=False).id
 
