@@ -130,7 +130,7 @@ class Ecg {
     }
     const lines = this.figures();
     drawCaliper(pen, this.sheet, this.points, lines, SKINS[this.state.skin], this.held);
-    live.textContent = lines.join('，');
+    live.textContent = lines.join(' · ');
   }
 
   figures() {

@@ -44,7 +44,7 @@ export function headerText(recording, options, t) {
   return [
     ...[options.banner ?? []].flat(),
     when,
-    machine.length ? `${machine.join('  ')}（${t('仪器测量，仅供参考')}）` : null,
+    machine.length ? `${machine.join('  ')} (${t('仪器测量，仅供参考')})` : null,
   ].filter(Boolean).join('  ·  ');
 }
 

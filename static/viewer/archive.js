@@ -17,7 +17,8 @@ export function reasonOf(error) {
   return status === undefined ? 'image' : reasonOfStatus(status);
 }
 
-function reasonOfStatus(status) {
+/** The reason that an HTTP status stands for. */
+export function reasonOfStatus(status) {
   if (status === 0) return 'network';
   if (status === 401) return 'session';
   if (status === 403) return 'denied';

@@ -2,15 +2,16 @@
 import { annotation } from '@cornerstonejs/tools';
 
 import { lengthText, probeText } from './engine.js';
+import { indexToCanvas, ratioOf } from './view.js';
 
 const INK = 'rgb(255, 214, 92)';
 
 /** PNG data URL, no side longer than `side` pixels. */
 export function captureCanvas(viewport, imageId, side, t) {
   const { canvas } = viewport;
-  const ratio = window.devicePixelRatio || 1;
+  const ratio = ratioOf(viewport);
   const toCanvas = (world) => viewport.worldToCanvas(world).map((part) => part * ratio);
-  const box = imageBox(viewport, toCanvas);
+  const box = imageBox(viewport, ratio);
   const shrink = Math.min(1, side / Math.max(box.width, box.height));
   const picture = document.createElement('canvas');
   picture.width = Math.max(1, Math.round(box.width * shrink));
@@ -29,11 +30,9 @@ export function captureCanvas(viewport, imageId, side, t) {
 }
 
 /** The part of the canvas that the image covers, in whole device pixels. */
-function imageBox(viewport, toCanvas) {
-  const { origin, direction, spacing, dimensions } = viewport.getImageData();
-  const corner = (column, row) =>
-    toCanvas([0, 1, 2].map((axis) => origin[axis] + column * spacing[0] * direction[axis] + row * spacing[1] * direction[3 + axis]));
-  const [columns, rows] = dimensions;
+function imageBox(viewport, ratio) {
+  const [columns, rows] = viewport.getImageData().dimensions;
+  const corner = (column, row) => indexToCanvas(viewport, [column, row]).map((part) => part * ratio);
   const corners = [corner(-0.5, -0.5), corner(columns - 0.5, -0.5), corner(-0.5, rows - 0.5), corner(columns - 0.5, rows - 0.5)];
   const { width, height } = viewport.canvas;
   const between = (axis, limit) => {

@@ -5,6 +5,7 @@ import { explain, reasonOf } from './archive.js';
 import { captureCanvas } from './capture.js';
 import { el, icon } from './dom.js';
 import { drawsOnCpu, forgetFrame, loadFrame, registerStack } from './engine.js';
+import { completePalette } from './palette.js';
 import { prefetchAround } from './prefetch.js';
 import { readView, setOneToOne, writeView } from './view.js';
 
@@ -59,7 +60,7 @@ export class Cell {
     this.viewport = engine.getViewport(this.id);
     hands.addViewport(this.id, engine.id);
     this.listeners = [
-      [Events.STACK_NEW_IMAGE, (event) => this.#onImage(event.detail)],
+      [Events.STACK_NEW_IMAGE, (event) => queueMicrotask(() => this.#onImage(event.detail))],
       [Events.VOI_MODIFIED, () => this.#changed()],
       [Events.CAMERA_MODIFIED, () => this.#changed()],
       [Events.PRE_STACK_NEW_IMAGE, (event) => this.#onAsked(event.detail)],
@@ -91,6 +92,7 @@ export class Cell {
     const { imageId } = set.frames[this.index];
     this.pending += 1;
     try {
+      await Promise.all(set.frames.filter((one) => one.frame === 1).map((one) => completePalette(one.instance)));
       registerStack(set);
       await loadFrame(imageId);
       if (turn !== this.turn) return;
@@ -265,6 +267,8 @@ export class Cell {
   }
 
   #onImage({ imageId, imageIdIndex }) {
+    // Told before the engine is done with the image, hence the microtask; by then the cell may have moved on.
+    if (this.set?.frames[imageIdIndex]?.imageId !== imageId) return;
     clearTimeout(this.slow);
     this.failed = null;
     this.shown = imageId;

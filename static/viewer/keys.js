@@ -40,7 +40,7 @@ function preset(viewer, key) {
 /** Listen; returns the function that stops listening. */
 export function installKeys(viewer, target) {
   const onKey = (event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
     const from = event.target instanceof Element ? event.target : null;
     if (from && (TEXT.has(from.tagName) || from.isContentEditable || from.closest('dialog'))) return;
     // A tracing has keys of its own; buttons keep the space bar.

@@ -70,6 +70,16 @@ function useDetectorSpacing(instance) {
   return true;
 }
 
+/**
+ * Films and ultrasound have no place in the patient. The engine then distrusts their pixel size too, so they get a
+ * plane of their own; it never leaves this page.
+ */
+function usePlainPlane(instance) {
+  if (instance['00200037']?.Value || instance['52009229'] || instance['52009230']) return;
+  instance['00200037'] = { vr: 'DS', Value: [1, 0, 0, 0, 1, 0] };
+  instance['00200032'] = { vr: 'DS', Value: [0, 0, 0] };
+}
+
 function common(archive, series, first) {
   return {
     studyUid: archive.studyUid,
@@ -91,6 +101,7 @@ function stack(archive, series, instances, part) {
       frames.push({ sopUid, frame, imageId: `wadors:${archive.frameUrl(series.uid, sopUid, frame)}`, instance });
     }
   }
+  instances.forEach(usePlainPlane);
   const detector = instances.map(useDetectorSpacing).some(Boolean);
   return {
     ...common(archive, series, first),

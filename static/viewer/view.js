@@ -12,20 +12,44 @@ function spacingOf(viewport) {
   return viewport.getImageData().spacing;
 }
 
-/** World point → continuous index, where pixel (0, 0) has its centre at (0, 0). */
+/** Canvas pixels per CSS pixel. */
+export function ratioOf(viewport) {
+  return viewport.useCPURendering ? 1 : window.devicePixelRatio || 1; // see vite.config.js
+}
+
+// The engine's processor drawing takes an index for the corner of a pixel, its WebGL drawing for the centre. Here
+// and everywhere else in the viewer an index means the centre: pixel (0, 0) has its centre at (0, 0).
+function halfPixel(viewport) {
+  return viewport.useCPURendering ? 0.5 : 0;
+}
+
+/** World point → continuous index. */
 function indexOf(viewport, world) {
   const { origin, direction, spacing } = viewport.getImageData();
   const offset = world.map((coordinate, axis) => coordinate - origin[axis]);
   const along = (axis) => offset[0] * direction[axis * 3] + offset[1] * direction[axis * 3 + 1] + offset[2] * direction[axis * 3 + 2];
-  return [along(0) / spacing[0], along(1) / spacing[1]];
+  const half = halfPixel(viewport);
+  return [along(0) / spacing[0] - half, along(1) / spacing[1] - half];
 }
 
-/** Continuous index → world point, in the plane of the image. */
-function worldOf(viewport, index) {
+/** Continuous index (column, row) → world point, in the plane of the image. */
+function worldOf(viewport, [column, row]) {
   const { origin, direction, spacing } = viewport.getImageData();
-  return [0, 1, 2].map(
-    (axis) => origin[axis] + index[0] * spacing[0] * direction[axis] + index[1] * spacing[1] * direction[3 + axis],
-  );
+  const half = halfPixel(viewport);
+  const [x, y] = [(column + half) * spacing[0], (row + half) * spacing[1]];
+  return [0, 1, 2].map((axis) => origin[axis] + x * direction[axis] + y * direction[3 + axis]);
+}
+
+/** Continuous index (column, row) → CSS pixel within the viewport's element. */
+export function indexToCanvas(viewport, index) {
+  return viewport.worldToCanvas(worldOf(viewport, index));
+}
+
+/** The index in the middle of the view. */
+function middle(viewport) {
+  const ratio = ratioOf(viewport);
+  const { width, height } = viewport.canvas;
+  return indexOf(viewport, viewport.canvasToWorld([width / ratio / 2, height / ratio / 2]));
 }
 
 /**
@@ -35,10 +59,8 @@ function worldOf(viewport, index) {
 export function readView(viewport) {
   const { width, height } = viewport.canvas;
   const scale = scaleOf(viewport);
-  const ratio = window.devicePixelRatio || 1;
-  const center = indexOf(viewport, viewport.canvasToWorld([width / ratio / 2, height / ratio / 2]));
   return {
-    center: center.map((part) => Math.round(part * 100) / 100),
+    center: middle(viewport).map((part) => Math.round(part * 100) / 100),
     span: Math.round((Math.min(width, height) / scale) * 100) / 100,
     rotation: Math.round(viewport.getRotation()),
     flipHorizontal: Boolean(viewport.flipHorizontal),
@@ -62,8 +84,7 @@ export function writeView(viewport, { center, span, rotation, flipHorizontal }) 
 export function setOneToOne(viewport) {
   setScale(viewport, 1);
   const { width, height } = viewport.canvas;
-  const ratio = window.devicePixelRatio || 1;
-  const center = indexOf(viewport, viewport.canvasToWorld([width / ratio / 2, height / ratio / 2]));
+  const center = middle(viewport);
   // The middle of an even number of canvas pixels lies between two of them, so it must lie between two of the
   // image's; of an odd number on one's centre. A quarter turn swaps which side decides for which axis.
   const turned = Math.round(viewport.getRotation() / 90) % 2 === 1;

@@ -9,6 +9,7 @@ import { el } from './dom.js';
 import { HandTools, MEASURING, TOOLS } from './engine.js';
 import { displaySets, seriesList } from './objects.js';
 import { Strip } from './strip.js';
+import { indexToCanvas } from './view.js';
 
 const KEY_IMAGE_SIDE = 1024;
 let count = 0;
@@ -267,9 +268,7 @@ export class Viewer {
   /** CSS pixel, within the page, of an image's (column, row). */
   canvasPoint(column, row, place) {
     const { viewport, screen } = this.cell(place);
-    const { origin, direction, spacing } = viewport.getImageData();
-    const world = [0, 1, 2].map((axis) => origin[axis] + column * spacing[0] * direction[axis] + row * spacing[1] * direction[3 + axis]);
-    const [x, y] = viewport.worldToCanvas(world);
+    const [x, y] = indexToCanvas(viewport, [column, row]);
     const box = screen.getBoundingClientRect();
     return [box.left + x, box.top + y];
   }
