@@ -48,7 +48,7 @@ class Limits:
     header_bytes: int = 256 << 10
     header_elements: int = 10_000
     header_depth: int = 32
-    worker_elements: int = 2_000_000  # the same walk in a worker, where time and memory are bounded
+    worker_elements: int = 500_000  # the same walk in a worker, where time and memory are bounded
     worker_header_bytes: int = 64 << 20
     inflated_bytes: int = 256 << 20
     decoded_bytes: int = 512 << 20  # one frame, decoded

@@ -77,7 +77,7 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
             *(int(h.has_waveform), h.document_type, holding.source, holding.at, holding.generation),
         ),
     )
-    modalities = _with_modality(connection, study, h.modality) if new_series else None
+    modalities = _with_modality(connection, study, h.modality)
     connection.execute(
         "UPDATE study SET instance_count = instance_count + 1, series_count = series_count + ?, changed_at = ?,"
         " modalities = coalesce(?, modalities),"
@@ -175,10 +175,12 @@ def _series(connection: sqlite3.Connection, holding: Holding, study: int) -> tup
     return int(cursor.lastrowid or 0), True
 
 
-def _with_modality(connection: sqlite3.Connection, study: int, modality: str) -> str:
+def _with_modality(connection: sqlite3.Connection, study: int, modality: str) -> str | None:
+    """The study's modalities with this one, None if it is among them."""
     (text,) = connection.execute("SELECT modalities FROM study WHERE id = ?", (study,)).fetchone()
-    known = {m for m in text.split("\\") if m} | ({modality} if modality else set())
-    return "\\" + "".join(f"{m}\\" for m in sorted(known))
+    if not modality or f"\\{modality}\\" in text:
+        return None
+    return "\\" + "".join(f"{m}\\" for m in sorted({*filter(None, text.split("\\")), modality}))
 
 
 def apply_quarantine(connection: sqlite3.Connection, holding: Holding) -> None:
