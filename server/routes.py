@@ -129,8 +129,11 @@ def api_patients() -> Sequence[Route]:
 
 def api_consultations() -> Sequence[Route]:
     from server.api import consultations as c
+    from server.pages import consultation as pages
 
     return (
+        Route("GET", "/consultations/{id}", pages.page, consultation("read", also=(Role.ORG_ADMIN, Role.AUDITOR))),
+        Route("GET", "/api/consultations/{id}/targets", pages.targets, consultation("offer")),
         Route("POST", "/api/consultations", c.start, roles(Role.CLINIC_DOCTOR)),
         Route("POST", "/api/consultations/stat", c.start_stat, roles(Role.CLINIC_DOCTOR)),
         Route("POST", "/api/his-text", c.parse_his, roles(Role.CLINIC_DOCTOR)),

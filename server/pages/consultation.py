@@ -1,0 +1,185 @@
+"""`/consultations/{id}`: one page for everyone, showing what each may see and do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from consult import consent as consents
+from consult import model as m
+from consult import people as o
+from consult import scheduling
+from consult.access import Action, open_consultation
+from consult.offering import pools
+from consult.people import Actor
+from consult.ports import UnitOfWork
+from dicom.archive import Archive
+from dicom.model import Scope
+from server import labels
+from server.api.common import actor, json_response, work
+from server.cases import Case, read_case
+from server.dicomweb.ports import ARCHIVE
+from server.i18n import N_, _
+from server.pages import render
+from server.pages.case_actions import doings
+
+# What of the form the page shows, in this order; the keys are consult/forms.py's.
+FIELDS: Mapping[str, str] = {
+    "purpose": N_("会诊目的"), "urgency_reason": N_("紧急原因"), "complaint": N_("主诉"), "history": N_("现病史"),
+    "past_history": N_("既往史"), "personal_history": N_("个人史"), "family_history": N_("家族史"),
+    "allergies": N_("过敏史"), "examination": N_("体格检查"), "diagnosis_text": N_("初步诊断"),
+    "treatment": N_("已做治疗"), "medication": N_("用药"), "laboratory": N_("检验结果"), "imaging": N_("检查所见"),
+    "material_note": N_("资料说明"),
+}  # fmt: skip
+TRIGGERS: Mapping[str, str] = {
+    "start_draft": N_("新建草稿"), "save_request": N_("修改申请"), "submit": N_("提交申请"),
+    "receive": N_("进入分诊"),
+    "return": N_("退回补充"), "resubmit": N_("重新提交"), "reject": N_("驳回"), "offer": N_("派给专家"),
+    "decline": N_("婉拒"), "time_out": N_("接诊超时"), "requeue": N_("回到分诊"), "accept": N_("接诊"),
+    "schedule": N_("约定时间"), "reschedule": N_("改约时间"), "check_in": N_("签到"), "start": N_("会诊开始"),
+    "finish": N_("会诊结束"), "undo_finish": N_("恢复会诊"), "start_review": N_("开始阅片"),
+    "request_material": N_("要求补充资料"), "provide_material": N_("补齐资料"), "continue_without": N_("不再等待资料"),
+    "start_report": N_("开始书写报告"), "sign": N_("签发报告"), "deliver": N_("报告送达"),
+    "acknowledge": N_("签收报告"), "ask_feedback": N_("请求反馈"),
+    "give_feedback": N_("反馈"), "archive": N_("归档"), "release": N_("释放"),
+    "reassign": N_("改派"), "take_over": N_("接手"), "withdraw": N_("撤回"), "cancel": N_("取消"),
+    "mark_no_show": N_("记录未到"), "expire": N_("超时"), "escalate": N_("重新分诊"), "convert": N_("转办"),
+    "enter_in_error": N_("作废"), "record_consent": N_("记录知情同意"), "withdraw_consent": N_("撤回知情同意"),
+    "add_document": N_("添加附件"), "void_document": N_("作废附件"), "share_study": N_("加入检查"),
+    "end_share": N_("移除检查"), "propose_windows": N_("提出可选时间"), "take_seat": N_("进入等候区"),
+    "invite": N_("邀请参会"), "report_wrong_patient": N_("指出患者不符"), "settle_wrong_patient": N_("核对患者"),
+    "sign_revision": N_("签发修订报告"), "read_report": N_("已阅报告"), "ask_reviewer": N_("请求复核"),
+    "approve_report": N_("复核通过"), "amend_report": N_("开始修订"), "append_report": N_("开始补充"),
+    "drop_revision": N_("放弃修订"), "start_telephone": N_("改用电话会诊"), "complete_stat": N_("补全急会诊申请"),
+    "acknowledge_revision": N_("签收修订报告"), "release_draft": N_("开放草稿给申请方"),
+    "identify_patient": N_("核实患者身份"),
+}  # fmt: skip
+CONSENT_SCOPES: Mapping[str, str] = {
+    "consultation": N_("会诊"), "record_reading": N_("查阅病历"), "image_sharing": N_("共享影像"),
+    "recording": N_("录音录像"), "teaching": N_("教学"),
+}  # fmt: skip
+RELATIONS: Mapping[str, str] = {
+    "self": N_("本人"), "spouse": N_("配偶"), "parent": N_("父母"), "child": N_("子女"), "sibling": N_("兄弟姐妹"),
+    "guardian": N_("监护人"), "other": N_("其他"),
+}  # fmt: skip
+
+
+def _study_card(archive: Archive, uid: str, hidden: bool) -> dict[str, Any]:
+    """What a card shows of a study that this person was already allowed to list; its first picture, if it has one."""
+    if hidden:
+        return {"uid": uid, "hidden": True}
+    scope = Scope(studies=frozenset({uid}))
+    row = archive.study(scope, uid)
+    if row is None:
+        return {"uid": uid, "missing": True}
+    series = archive.series(scope, uid)
+    return {
+        "uid": uid,
+        "modalities": [x for x in row.modalities if x != "DOC"],
+        "description": row.description,
+        "date": row.study_date,
+        "instances": row.instance_count,
+        "series": [{"uid": x.series_uid, "modality": x.modality} for x in series],
+        "thumb": next((x.series_uid for x in series if x.modality not in {"DOC", "SR", "PR", "KO"}), ""),
+    }
+
+
+def _windows(uow: UnitOfWork, who: Actor, case: Case) -> list[scheduling.Window]:
+    if case.consultation.state not in {m.State.ACCEPTED, m.State.SCHEDULED, m.State.NO_SHOW} or not case.full:
+        return []
+    return list(scheduling.proposed_windows(uow, actor=who, consultation=case.consultation.id))
+
+
+def _read(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> tuple[Case, list[scheduling.Window]]:
+    case = read_case(uow, actor=actor, consultation=consultation)
+    return case, _windows(uow, actor, case)
+
+
+async def page(request: web.Request) -> web.StreamResponse:
+    """The consultation, audited."""
+    who = actor(request)
+    case, windows = await work(request).run(
+        _read, actor=who, consultation=m.ConsultationId(request.match_info["id"])
+    )
+    hidden = case.consultation.hidden_studies
+    archive = request.app[ARCHIVE]
+    studies = [
+        await asyncio.to_thread(_study_card, archive, x.study_uid, x.study_uid in hidden) for x in case.shares
+    ]
+    chosen, rest = doings(case)
+    content = case.request.content if case.request else {}
+    identity = []
+    if case.patient is not None:
+        identity = [f"{case.patient.name or _('未知患者')} {_(labels.SEX[case.patient.sex])}"]
+    return await render(
+        request,
+        "consultation.html",
+        page="consultation",
+        banner=case.banner,
+        case=case,
+        next_step=chosen,
+        other_steps=rest,
+        fields=[(label, content[key]) for key, label in FIELDS.items() if content.get(key)],
+        vitals=content.get("vitals", ()),
+        diagnosis=content.get("diagnosis", ()),
+        studies=studies,
+        windows=windows,
+        documents=[x for x in case.documents if x.kind not in {"signature", "consent"}],
+        consent_text=consents.TEXTS.get(case.consents[-1].text_version) if case.consents else None,
+        scopes=CONSENT_SCOPES,
+        relations=RELATIONS,
+        triggers=TRIGGERS,
+        lines=[x for x in case.lines if x.trigger != "save_request"],
+        expert=next((x for x in reversed(case.people) if x.part is m.Part.EXPERT and x.until is None), None),
+        data={
+            "id": case.consultation.id,
+            "version": case.consultation.version,
+            "state": case.consultation.state,
+            "identity": identity,
+            "chat": case.can("room.chat"),
+            "me": who.membership,
+            "doubt": case.can("studies.doubt"),
+            "share": case.can("studies.share"),
+            "windows": [{"start": x.start.isoformat(), "end": x.end.isoformat()} for x in windows],
+            "documents": [{"id": x.id, "title": x.title, "pages": x.pages} for x in case.documents],
+        },
+    )
+
+
+def _targets(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> dict[str, Any]:
+    opened = open_consultation(uow, actor, consultation, Action.REQUEST_OFFER)
+    found = opened.consultation
+    places = dict.fromkeys((actor.organisation, *pools(uow, found.organisation, found.service)))
+    return {"places": [_place(uow, x) for x in places]}
+
+
+def _place(uow: UnitOfWork, id: o.OrganisationId) -> dict[str, Any]:
+    experts = []
+    for x in uow.people.memberships(organisation=id, role=o.Role.EXPERT):
+        staff = uow.people.staff(x.staff)
+        if x.until is None and staff.active:
+            experts.append(
+                {
+                    "membership": x.id, "name": staff.name, "title": staff.title, "department": x.department,
+                    "specialties": x.specialties, "on_call": x.on_call,
+                }
+            )  # fmt: skip
+    return {"id": id, "name": uow.people.organisation(id).name, "experts": experts}
+
+
+async def targets(request: web.Request) -> web.StreamResponse:
+    """`GET /api/consultations/{id}/targets`: pools and experts a dispatcher may offer it to."""
+    found = await work(request).read(
+        _targets, actor=actor(request), consultation=m.ConsultationId(request.match_info["id"])
+    )
+    return json_response(found)
+
+
+def serving_places(uow: UnitOfWork, *, actor: Actor, service: m.Service) -> list[dict[str, Any]]:
+    """Where a clinic may send a request of this service, with the experts it may name."""
+    return [_place(uow, x) for x in pools(uow, actor.organisation, service)]
+
+
