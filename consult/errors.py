@@ -2,6 +2,9 @@
 
 from typing import Any, ClassVar
 
+Wrong = tuple[str, str] | tuple[str, str, dict[str, Any]]
+"""What is wrong with one field: its path, a reason code (sentences: consult/words.py), what fills the sentence."""
+
 
 class ConsultError(Exception):
     """Base class. `code` is public and stable; `params` fill the sentence and never hold patient data."""
@@ -42,7 +45,7 @@ class Invalid(ConsultError):
 
     code = "invalid"
 
-    def __init__(self, *fields: tuple[str, str] | tuple[str, str, dict[str, Any]], **params: Any) -> None:
+    def __init__(self, *fields: Wrong, **params: Any) -> None:
         super().__init__(fields=fields, **params)
         self.fields = fields
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consult.errors import Invalid
+from consult.errors import Invalid, Wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def clean_content(content: Mapping[str, Any], fields: Sequence[FormField], *, pa
     Raises Invalid with one entry per wrong field: unknown_field, wrong_kind, too_long.
     """
     known = {x.key: x for x in fields}
-    wrong: list[tuple[str, str]] = []
+    wrong: list[Wrong] = []
     clean: dict[str, Any] = {}
     for key, value in content.items():
         field = known.get(key)
@@ -106,7 +106,7 @@ def clean_content(content: Mapping[str, Any], fields: Sequence[FormField], *, pa
         elif not _fits(field, value):
             wrong.append((f"{path}.{key}", "wrong_kind"))
         elif isinstance(value, str | list | tuple) and len(value) > field.limit:
-            wrong.append((f"{path}.{key}", "too_long"))
+            wrong.append((f"{path}.{key}", "too_long", {"max": field.limit}))
         else:
             clean[key] = list(value) if isinstance(value, tuple) else value
     if wrong:
@@ -130,8 +130,8 @@ def clean_questions(questions: Sequence[str]) -> tuple[str, ...]:
     """Without blanks, in order. Raises Invalid (too_long, too_many)."""
     kept = tuple(x.strip() for x in questions if x.strip())
     if len(kept) > 20:
-        raise Invalid(("questions", "too_many"))
-    long = [(f"questions.{n}", "too_long") for n, x in enumerate(kept) if len(x) > 1000]
+        raise Invalid(("questions", "too_many", {"max": 20}))
+    long: list[Wrong] = [(f"questions.{n}", "too_long", {"max": 1000}) for n, x in enumerate(kept) if len(x) > 1000]
     if long:
         raise Invalid(*long)
     return kept

@@ -62,7 +62,7 @@ def file_document(uow: UnitOfWork, actor: Actor, opened: Opened, given: GivenDoc
         if x.digest == given.digest and x.kind == given.kind:
             return x
     if len(present) >= _MAX_DOCUMENTS:
-        raise Invalid(("document", "too_many"))
+        raise Invalid(("document", "too_many", {"max": _MAX_DOCUMENTS}))
     document = m.Document(
         id=m.DocumentId(uow.new_id()),
         consultation=stored.id,

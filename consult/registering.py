@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 from consult.access import Action, authorize, open_patient, surviving
-from consult.errors import Conflict, ConsultError, Invalid, Stale, WrongState
+from consult.errors import Conflict, ConsultError, Invalid, Stale, Wrong, WrongState
 from consult.events import record
 from consult.identity import read_identifier, read_resident_id, read_scan
 from consult.patient import IdentifierSystem, Patient, PatientId, PatientIdentifier, Sex
@@ -181,10 +181,12 @@ def _checked(
     today: date,
 ) -> tuple[Sex, date | None, _Numbers]:
     """Everything wrong with the form at once: Invalid with one entry per field."""
-    wrong: list[tuple[str, str]] = []
+    wrong: list[Wrong] = []
     if not values["name"]:
         wrong.append(("name", "required"))
-    wrong += [(key, "too_long") for key, limit in _LIMITS.items() if len(values[key]) > limit]
+    for key, limit in _LIMITS.items():
+        if len(values[key]) > limit:
+            wrong.append((key, "too_long", {"max": limit}))
     if values["phone"] and not all(x in "0123456789+-() " for x in values["phone"]):
         wrong.append(("phone", "phone_format"))
     numbers: _Numbers = []
@@ -201,7 +203,7 @@ def _checked(
                 sex, birth_date = stated.sex, stated.birth_date
             numbers.append((given.system, _issuer(given, actor), value))
         except Invalid as error:
-            wrong += [(x[0], x[1]) for x in error.fields]
+            wrong += error.fields
     if birth_date is not None and not _OLDEST <= birth_date <= today:
         wrong.append(("birth_date", "out_of_range"))
     if wrong:

@@ -25,7 +25,7 @@ from consult.people import Actor
 from consult.phrases import Phrase, phrases
 from consult.ports import UnitOfWork
 from consult.requesting import take_over_consultation
-from consult.revising import DRAFTING, REVISABLE, draft_content, newest_version, pending_revision
+from consult.revising import DRAFTING, REVISABLE, REVISIONS, draft_content, newest_version, pending_revision
 from consult.signing import (
     SignedBy,
     Signer,
@@ -156,7 +156,7 @@ def _revise(
     draft = _own_draft(uow, actor, opened)
     saved = uow.reports.save(replace(draft, content=content, saved_at=uow.now))
     record_note(
-        uow, actor, stored, "open_revision", reason=reason,
+        uow, actor, stored, REVISIONS[status], reason=reason,
         payload={"status": status.value, "report": saved.id, "replaces": newest.id},
     )  # fmt: skip
     return saved

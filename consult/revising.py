@@ -16,6 +16,8 @@ DRAFTING = frozenset(
 REVISABLE = frozenset(
     {m.State.SIGNED, m.State.DELIVERED, m.State.ACKNOWLEDGED, m.State.FEEDBACK, m.State.ARCHIVED}
 )
+REVISIONS = {m.ReportStatus.AMENDED: "amend_report", m.ReportStatus.APPENDED: "append_report"}
+"""The event that opens a revision, by what it will become."""
 _KEYS = frozenset(x.key for x in REPORT_FIELDS)
 
 
@@ -36,7 +38,7 @@ def pending_revision(uow: UnitOfWork, consultation: m.Consultation) -> Revision 
     for event in reversed(uow.events.of(f"consultation:{consultation.id}")):
         if event.trigger in {"sign_revision", "drop_revision", "sign"}:
             return None
-        if event.trigger == "open_revision":
+        if event.trigger in REVISIONS.values():
             return Revision(
                 status=m.ReportStatus(event.payload["status"]),
                 reason=event.reason,

@@ -7,7 +7,7 @@ from typing import Any
 
 from consult import model as m
 from consult.access import Action, Opened, Relation, open_consultation
-from consult.errors import Invalid, WrongState
+from consult.errors import Invalid, Wrong, WrongState
 from consult.events import record_note
 from consult.lifecycle import CLOSED, Trigger
 from consult.moving import move
@@ -31,13 +31,17 @@ def propose_windows(
     stored = opened.consultation
     if stored.state in CLOSED or stored.state is m.State.DRAFT:
         raise WrongState(state=stored.state.value, trigger="propose_windows")
-    wrong = [
+    wrong: list[Wrong] = [
         (f"windows.{n}", "not_in_future" if x.end <= uow.now else "end_before_start")
         for n, x in enumerate(windows)
         if x.end <= uow.now or x.end <= x.start
     ]
-    if wrong or not windows or len(windows) > 10:
-        raise Invalid(*wrong or [("windows", "too_many" if windows else "required")])
+    if not windows:
+        wrong.append(("windows", "required"))
+    if len(windows) > 10:
+        wrong.append(("windows", "too_many", {"max": 10}))
+    if wrong:
+        raise Invalid(*wrong)
     payload = {"windows": [{"start": x.start.isoformat(), "end": x.end.isoformat()} for x in windows]}
     record_note(uow, actor, stored, "propose_windows", payload=payload)
     return stored

@@ -9,7 +9,7 @@ from consult import model as m
 from consult.access import Action, Opened, open_consultation
 from consult.drafting import check_version, offer_facts
 from consult.ending import cancel_consultation, convert_consultation, mark_entered_in_error
-from consult.errors import Conflict, Invalid, NotFound, Stale, WrongState
+from consult.errors import Conflict, Invalid, NotFound, Stale, Wrong, WrongState
 from consult.escalating import escalate_expired, expire_offers, expire_returned, offer_next
 from consult.lifecycle import Guard, Trigger
 from consult.moving import move, move_by_system
@@ -44,7 +44,7 @@ def _received(uow: UnitOfWork, actor: Actor, opened: Opened) -> Opened:
 def clean_items(uow: UnitOfWork, items: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
     """Missing items as they are stored: ({"item": text, "due": ISO 8601 with zone or ""}, …). Raises Invalid."""
     kept: list[Mapping[str, Any]] = []
-    wrong: list[tuple[str, str]] = []
+    wrong: list[Wrong] = []
     for n, entry in enumerate(items):
         text = str(entry.get("item", "")).strip()
         if not text:
@@ -58,7 +58,7 @@ def clean_items(uow: UnitOfWork, items: Sequence[Mapping[str, Any]]) -> tuple[Ma
         if moment is not None and (moment.tzinfo is None or moment <= uow.now):
             wrong.append((f"items.{n}.due", "not_in_future"))
         elif len(text) > 500:
-            wrong.append((f"items.{n}.item", "too_long"))
+            wrong.append((f"items.{n}.item", "too_long", {"max": 500}))
         else:
             kept.append({"item": text, "due": moment.isoformat() if moment else ""})
     if wrong:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -357,4 +358,4 @@ def test_every_event_of_a_consultation_is_numbered_without_gaps(world: World) ->
     numbers = [x.n for x in world.uow.events.of(f"consultation:{case.id}")]
     assert numbers == list(range(1, len(numbers) + 1))
     steps = [x for x in world.uow.events.of(f"consultation:{case.id}") if x.before != x.after]
-    assert all(a.after == b.before for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a.after == b.before for a, b in pairwise(steps))

@@ -324,3 +324,29 @@ def test_pasted_text_is_sorted_under_its_headings_and_nothing_is_lost() -> None:
 
 def test_text_without_headings_is_history() -> None:
     assert parse_his_text("患者诊断明确\n治疗后好转") == {"history": "患者诊断明确\n治疗后好转"}
+
+
+def test_every_refusal_has_a_sentence_in_both_languages() -> None:
+    import re
+    from pathlib import Path
+
+    from babel.messages.pofile import read_po
+
+    from consult import consent, words
+
+    root = Path(__file__).parents[2]
+    with (root / "server/locale/en/domain.po").open("rb") as file:
+        english = {x.id: x.string for x in read_po(file) if x.id}
+    texts = [*words.FIELDS.values(), *words.CONFLICTS.values()]
+    texts += [x for one in consent.TEXTS.values() for x in (one.title, one.body)]
+    from consult.phrases import phrases
+
+    texts += [x.text for service in m.Service for x in phrases(service)]
+    assert {x for x in texts if not english.get(x)} == set()
+    reasons = {
+        x
+        for path in (root / "consult").glob("*.py")
+        for x in re.findall(r'Conflict\(reason="([a-z_]+)"', path.read_text(encoding="utf-8"))
+        if path.name != "attending.py"
+    }
+    assert reasons <= set(words.CONFLICTS)

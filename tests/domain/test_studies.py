@@ -9,8 +9,8 @@ from consult import model as m
 from consult import triage
 from consult.access import scope_for
 from consult.errors import Conflict, Invalid, NotAllowed, NotFound
-from consult.material import end_share, share_study
 from consult.matching import written_names
+from consult.material import end_share, share_study
 from consult.patient import IdentifierSystem, Sex
 from consult.registering import GivenIdentifier
 from consult.scoping import Purpose, worklist_query
