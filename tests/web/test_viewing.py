@@ -1,0 +1,128 @@
+"""Images are for those who may see them: one audit row and a grant when a study is opened, the end of access at once."""
+
+from __future__ import annotations
+
+import pydicom.data
+import pytest
+from aiohttp import MultipartWriter
+
+from consult import model as m
+from consult import people as o
+from consult.patient import Patient, PatientId, Sex
+from server import keys
+from tests.conftest import sign_in
+
+CT = f"{pydicom.data.DATA_ROOT}/test_files/CT_small.dcm"
+STUDY = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"
+
+
+@pytest.fixture
+async def consultation(app, city):
+    """A consultation between the clinic's doctor and the expert, whose material includes the CT."""
+
+    def build(uow):
+        patient = Patient(id=PatientId(uow.new_id()), name="沈某", sex=Sex.FEMALE, birth_date=None,
+                          registered_by=city.clinic, created_at=uow.now)
+        uow.patients.add(patient)
+        id = m.ConsultationId(uow.new_id())
+        uow.consultations.add(
+            m.Consultation(
+                id=id, number="HZ20261122-0001", patient=patient.id, organisation=city.clinic,
+                requested_by=city.doctor.membership, service=m.Service.IMAGING, mode=m.Mode.STORED,
+                target_organisation=city.hospital, state=m.State.ASYNC_REVIEW, state_since=uow.now,
+                created_at=uow.now, submitted_at=uow.now,
+            )
+        )
+        for person, part in ((city.doctor, m.Part.REFERRING), (city.expert, m.Part.EXPERT)):
+            uow.consultations.add_participant(
+                m.Participant(consultation=id, membership=person.membership, part=part, since=uow.now)
+            )
+        uow.consultations.add_share(
+            m.StudyShare(consultation=id, study_uid=STUDY, by=city.doctor.membership, since=uow.now)
+        )
+        return id
+
+    return await app[keys.WORK].run(build)
+
+
+async def store(browser) -> int:
+    with MultipartWriter("related") as writer:
+        with open(CT, "rb") as file:
+            writer.append(file.read(), {"Content-Type": "application/dicom"})
+        kind = f'multipart/related; type="application/dicom"; boundary={writer.boundary}'
+        async with browser.post("/dicom-web/studies", data=writer, headers={"Content-Type": kind}) as answer:
+            return answer.status
+
+
+async def rows_about(app, action):
+    rows = await app[keys.WORK].read(lambda uow: uow.audit.rows(limit=1000))
+    return [row for row in rows if row.action == action]
+
+
+async def rendered(browser) -> int:
+    async with browser.get(f"/dicom-web/studies/{STUDY}/rendered", headers={"Accept": "image/jpeg"}) as answer:
+        await answer.read()
+        return answer.status
+
+
+async def test_pixels_go_to_the_parts_of_the_consultation_and_to_the_holder_alone(open_browser, city, app, consultation):
+    browsers = {}
+    for who in ("technician", "doctor", "expert", "expert2", "colleague", "stranger", "dispatcher", "clinic_admin",
+                "platform_admin", "auditor", "hospital_technician"):
+        browsers[who] = await open_browser()
+        await sign_in(browsers[who], getattr(city, who).login)
+    assert await store(browsers["doctor"]) == 403
+    assert await store(browsers["technician"]) == 200
+    expected = dict(technician=200, doctor=200, expert=200, expert2=404, colleague=404, stranger=404, dispatcher=404,
+                    hospital_technician=404, clinic_admin=403, platform_admin=403, auditor=403)
+    assert {who: await rendered(browser) for who, browser in browsers.items()} == expected
+    opened = await rows_about(app, "study.open")
+    by_outcome = {"ok": set(), "denied": set()}
+    for row in opened:
+        by_outcome[row.outcome].add(row.staff)
+    assert by_outcome["ok"] >= {city.doctor.staff, city.expert.staff}
+    assert by_outcome["denied"] >= {city.expert2.staff, city.stranger.staff}
+
+
+async def test_frames_under_a_grant_are_counted_not_audited_and_a_grant_lasts_fifteen_minutes(
+    open_browser, city, app, clock, consultation
+):
+    technician, expert = await open_browser(), await open_browser()
+    await sign_in(technician, city.technician.login)
+    await sign_in(expert, city.expert.login)
+    assert await store(technician) == 200
+    async with expert.post(f"/api/studies/{STUDY}/open", json={"consultation": consultation}) as answer:
+        assert answer.status == 200
+    for _ in range(3):
+        assert await rendered(expert) == 200
+    assert len(await rows_about(app, "study.open")) == 1
+    await app[keys.GRANTS].flush()
+    grants = await app[keys.WORK].read(lambda uow: uow.grants.of(city.expert.membership, now=uow.now))
+    assert [grant.frames for grant in grants] == [3]
+    clock.advance(minutes=16)
+    assert await rendered(expert) == 200
+    assert len(await rows_about(app, "study.open")) == 2
+
+
+async def test_access_taken_from_the_expert_ends_with_the_next_frame(open_browser, city, app, consultation):
+    technician, expert = await open_browser(), await open_browser()
+    await sign_in(technician, city.technician.login)
+    await sign_in(expert, city.expert.login)
+    assert await store(technician) == 200
+    assert await rendered(expert) == 200
+
+    def release(uow):
+        uow.consultations.end_participant(consultation, city.expert.membership, m.Part.EXPERT, at=uow.now)
+        uow.revoke(memberships=[o.MembershipId(city.expert.membership)], consultation=consultation)
+
+    await app[keys.WORK].run(release)
+    assert await rendered(expert) == 404
+
+
+async def test_opening_for_a_consultation_that_is_not_ones_own_is_refused_and_audited(open_browser, city, app, consultation):
+    stranger = await open_browser()
+    await sign_in(stranger, city.stranger.login)
+    for body in ({"consultation": consultation}, {}):
+        async with stranger.post(f"/api/studies/{STUDY}/open", json=body) as answer:
+            assert answer.status == 404
+    assert [row.outcome for row in await rows_about(app, "study.open")] == ["denied", "denied"]
