@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dicom.committer import Committer, Job
+from dicom.committer import Committer
 from dicom.errors import BusyError, DicomError, NotFoundError
 from dicom.faults import Fault, no_fault
 from dicom.index import writer as index
 from dicom.index.reader import IndexReader
 from dicom.ingest import Ingestor
+from dicom.jobs import Job
 from dicom.model import IngestResult, InstanceRow, Limits, QuarantineRow, Query, Scope, SeriesRow, StudyRow
 from dicom.packs.append import OpenPack
 from dicom.packs.read import PackReader
@@ -94,7 +95,8 @@ class Archive:
             raise
         if recovered.damaged or recovered.missing:
             log.warning(
-                "archive recovered", extra={"damaged": len(recovered.damaged), "missing_packs": len(recovered.missing)}
+                "archive recovered",
+                extra={"damaged": len(recovered.damaged), "missing_packs": len(recovered.missing)},
             )
         return cls(
             root,
@@ -134,7 +136,12 @@ class Archive:
     # -- ingest
 
     async def ingest(
-        self, body: AsyncIterable[bytes] | bytes, *, organisation: str, source: str, study_uid: str | None = None
+        self,
+        body: AsyncIterable[bytes] | bytes,
+        *,
+        organisation: str,
+        source: str,
+        study_uid: str | None = None,
     ) -> IngestResult:
         """Take one instance in. It returns after fdatasync and index commit: what is acknowledged is durable.
 
@@ -142,7 +149,9 @@ class Archive:
         Never raises for what was sent: the result says `stored`, `duplicate`, `conflict` (other bytes under a held
         identity: kept in quarantine) or `refused` with a reason of `dicom.errors.REFUSALS`.
         """
-        result = await self._ingestor.ingest(body, organisation=organisation, source=source, study_uid=study_uid)
+        result = await self._ingestor.ingest(
+            body, organisation=organisation, source=source, study_uid=study_uid
+        )
         if result.outcome == "stored":
             self._wake.set()
         return result
@@ -159,13 +168,19 @@ class Archive:
         rows = self._reader.studies(scope, Query(matches={"StudyInstanceUID": study_uid}), 1)
         return rows[0] if rows else None
 
-    def series(self, scope: Scope, study_uid: str | None = None, query: Query | None = None) -> list[SeriesRow]:
+    def series(
+        self, scope: Scope, study_uid: str | None = None, query: Query | None = None
+    ) -> list[SeriesRow]:
         """The series of a study (or of all that the scope sees)."""
         query = _within(query or Query(), study_uid, None)
         return self._reader.series(scope, query, self._limit(query))
 
     def instances(
-        self, scope: Scope, study_uid: str | None = None, series_uid: str | None = None, query: Query | None = None
+        self,
+        scope: Scope,
+        study_uid: str | None = None,
+        series_uid: str | None = None,
+        query: Query | None = None,
     ) -> list[InstanceRow]:
         """The instances of a study or series, by series and number. Without `query` all of them."""
         limit = self._limit(query) if query is not None else _ALL
@@ -306,7 +321,10 @@ def _within(query: Query, study_uid: str | None, series_uid: str | None) -> Quer
     if series_uid is not None:
         matches["SeriesInstanceUID"] = series_uid
     return Query(
-        matches=matches, limit=query.limit, offset=query.offset, fuzzy=query.fuzzy, include=query.include, ignored=query.ignored
+        matches=matches,
+        limit=query.limit,
+        offset=query.offset,
+        fuzzy=query.fuzzy,
+        include=query.include,
+        ignored=query.ignored,
     )
-
-

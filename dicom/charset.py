@@ -80,10 +80,21 @@ class Charset:
 
 
 def _normal(term: str) -> str:
-    term = term.strip().upper().replace("ISO-IR", "ISO_IR").replace("ISO_IR_", "ISO_IR ").replace("ISO IR", "ISO_IR")
+    term = (
+        term.strip()
+        .upper()
+        .replace("ISO-IR", "ISO_IR")
+        .replace("ISO_IR_", "ISO_IR ")
+        .replace("ISO IR", "ISO_IR")
+    )
     if term.startswith("ISO 2022 IR"):
         return term
-    return {"UTF-8": "ISO_IR 192", "UTF8": "ISO_IR 192", "ISO 2022 GBK": "GBK", "ISO 2022 58": "ISO 2022 IR 58"}.get(term, term)
+    return {
+        "UTF-8": "ISO_IR 192",
+        "UTF8": "ISO_IR 192",
+        "ISO 2022 GBK": "GBK",
+        "ISO 2022 58": "ISO 2022 IR 58",
+    }.get(term, term)
 
 
 def _codec(term: str) -> str:
@@ -134,7 +145,9 @@ def detect(label: bytes, samples: list[bytes]) -> Charset:
     repaired = ""
     if data and b"\x1b" not in data:
         first = terms[0]
-        if len(terms) == 1 and (first in {"", "ISO_IR 6", "ISO_IR 100", "GBK", "GB18030", "ISO_IR 192"} or first not in _PLAIN):
+        if len(terms) == 1 and (
+            first in {"", "ISO_IR 6", "ISO_IR 100", "GBK", "GB18030", "ISO_IR 192"} or first not in _PLAIN
+        ):
             repaired = _repair(first, data)
         elif first in {"", "ISO 2022 IR 6"} and "ISO 2022 IR 58" in terms:
             repaired = _repair("", data)
@@ -147,7 +160,11 @@ def _repair(first: str, data: bytes) -> str:
         return "" if utf8 else ("GB18030" if _looks_chinese(data, strict=False) else "")
     if first in {"GBK", "GB18030"}:
         # A label that fits is believed; UTF-8 text rarely reads as GB18030 throughout, and then looks odd.
-        return "" if _reads(data, "gb18030") and not (utf8 and _mostly_han(data.decode("utf-8"))) else ("ISO_IR 192" if utf8 else "")
+        return (
+            ""
+            if _reads(data, "gb18030") and not (utf8 and _mostly_han(data.decode("utf-8")))
+            else ("ISO_IR 192" if utf8 else "")
+        )
     if utf8:
         return "ISO_IR 192"
     if _looks_chinese(data, strict=first == "ISO_IR 100"):
@@ -170,7 +187,13 @@ def _mostly_han(text: str) -> bool:
 
 def _is_han(c: str) -> bool:
     n = ord(c)
-    return 0x3000 <= n <= 0x303F or 0x3400 <= n <= 0x9FFF or 0xFF00 <= n <= 0xFFEF or n >= 0x20000 or c in "·—…“”‘’"
+    return (
+        0x3000 <= n <= 0x303F
+        or 0x3400 <= n <= 0x9FFF
+        or 0xFF00 <= n <= 0xFFEF
+        or n >= 0x20000
+        or c in "·—…“”‘’"
+    )
 
 
 def _looks_chinese(data: bytes, *, strict: bool) -> bool:

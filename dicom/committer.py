@@ -11,9 +11,6 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +18,16 @@ from dicom.errors import BusyError, DicomError, StorageError
 from dicom.faults import Fault
 from dicom.index import writer as index
 from dicom.index.writer import Holding
+from dicom.jobs import Job, public_error, resolve
 from dicom.labels import label
-from dicom.model import Header, IngestResult, Limits, Place
-from dicom.packs.append import Buffer, OpenPack, storage_error
+from dicom.model import IngestResult, Limits, Place
+from dicom.packs.append import Buffer, OpenPack
 from dicom.packs.read import list_packs
 from dicom.packs.record import Kind, encode_head
-from dicom.packs.staging import Staging
 
 log = logging.getLogger(__name__)
 _WAL_LIMIT = 8 << 20
 _EMPTY = hashlib.sha256(b"").hexdigest()
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """Something to be made durable. Exactly one of `body`, `staged`, `metadata` or `command` is set."""
-
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    size: int
-    organisation: str = ""
-    source: str = ""
-    at: datetime | None = None
-    digest: str = ""
-    header: Header | None = None
-    prefix: bytes = b""
-    body: Buffer | None = None
-    staged: Staging | None = None
-    dataset_start: int = 0
-    metadata: bytes | None = None
-    command: Callable[[sqlite3.Connection], Any] | None = None
-    outcome: Any = None
-    plan: str = ""
-    generation: int = 0
-    place: Place | None = None
-    same_as: Job | None = None
-    error: DicomError | None = field(default=None)
 
 
 class Committer:
@@ -129,7 +100,9 @@ class Committer:
             except Exception as error:  # the thread must go on; nothing of the batch is acknowledged
                 log.exception("archive group failed", extra={"jobs": len(batch)})
                 for job in batch:
-                    job.error = job.error or (error if isinstance(error, DicomError) else StorageError(code="io_error"))
+                    job.error = job.error or (
+                        error if isinstance(error, DicomError) else StorageError(code="io_error")
+                    )
             self._acknowledge(batch)
             if self._queue.empty():
                 self._checkpoint()
@@ -144,7 +117,7 @@ class Committer:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, jobs in by_loop.items():
             try:
-                loop.call_soon_threadsafe(_resolve, jobs)
+                loop.call_soon_threadsafe(resolve, jobs)
             except RuntimeError:  # the loop is gone; the bytes are safe all the same
                 log.warning("archive caller went away", extra={"jobs": len(jobs)})
 
@@ -173,7 +146,7 @@ class Committer:
         except (StorageError, OSError, sqlite3.Error) as error:
             if buffers and pack is not None:
                 self._abandon(pack, start)
-            raise _public(error) from error
+            raise public_error(error) from error
         self.groups += 1
         if pack is not None and pack.end >= self._limits.pack_bytes:
             self._abandon(pack, pack.end)
@@ -200,15 +173,19 @@ class Committer:
             if job.plan == "custody":
                 body = b""
             try:
-                head = encode_head(_KINDS[job.plan], self._label(job), job.prefix if len(body) else b"", len(body))
-            except (ValueError, TypeError, AttributeError) as error:  # its own sender's trouble, not the group's
+                head = encode_head(_KINDS[job.plan], self._label(job), job.prefix if body else b"", len(body))
+            except (
+                ValueError,
+                TypeError,
+                AttributeError,
+            ) as error:  # its own sender's trouble, not the group's
                 log.warning("archive label refused", extra={"error": type(error).__name__})
                 job.error, job.plan = StorageError(code="io_error"), ""
                 continue
             job.place = Place(
                 pack=0,
-                offset=position + len(head) - (len(job.prefix) if len(body) else 0),
-                prefix_length=len(job.prefix) if len(body) else 0,
+                offset=position + len(head) - (len(job.prefix) if body else 0),
+                prefix_length=len(job.prefix) if body else 0,
                 body_length=len(body),
             )
             length = len(head) + len(body)
@@ -293,7 +270,7 @@ class Committer:
                 job.dataset_start,
             )
         except (StorageError, OSError) as error:
-            job.error = _public(error)
+            job.error = public_error(error)
             return
         job.place = Place(
             pack=number,
@@ -309,9 +286,9 @@ class Committer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in batch:
-                if job.error is None and job.plan not in {"", "duplicate"}:
-                    self._enter_one(job)
-                elif job.error is None and job.command is not None:
+                if (job.error is None and job.plan not in {"", "duplicate"}) or (
+                    job.error is None and job.command is not None
+                ):
                     self._enter_one(job)
             if pack is not None:
                 index.set_mark(connection, pack.id, pack.end, sealed=False)
@@ -336,7 +313,9 @@ class Committer:
                 job.outcome = job.command(connection)
             elif job.plan == "metadata":
                 assert job.place is not None
-                index.apply_metadata(connection, job.digest, job.place.pack, job.place.offset, job.place.body_length)
+                index.apply_metadata(
+                    connection, job.digest, job.place.pack, job.place.offset, job.place.body_length
+                )
             else:
                 self._enter_instance(job)
         except Exception as error:
@@ -362,7 +341,9 @@ class Committer:
         if job.plan == "quarantine":
             index.apply_quarantine(self._connection, holding)
         elif index.apply_holding(self._connection, holding):
-            job.outcome = IngestResult.of("stored", job.header, job.digest, new_study=True, custody=job.plan == "custody")
+            job.outcome = IngestResult.of(
+                "stored", job.header, job.digest, new_study=True, custody=job.plan == "custody"
+            )
         if job.staged is not None and job.plan != "custody" and job.place is not None:
             end = job.place.offset + job.place.length
             index.set_mark(self._connection, job.place.pack, end, sealed=True)
@@ -390,22 +371,3 @@ _KINDS = {
     "custody": Kind.CUSTODY,
     "metadata": Kind.METADATA,
 }
-
-
-def _public(error: Exception) -> DicomError:
-    if isinstance(error, DicomError):
-        return error
-    if isinstance(error, OSError):
-        return storage_error(error)
-    full = isinstance(error, sqlite3.Error) and "full" in str(error)
-    return StorageError(code="disk_full" if full else "io_error")
-
-
-def _resolve(jobs: list[Job]) -> None:
-    for job in jobs:
-        if job.future.done():
-            continue
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.outcome)

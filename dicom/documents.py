@@ -118,4 +118,3 @@ def _element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
     if vr in LONG_VRS:
         return head + struct.pack("<HI", 0, len(value)) + value
     return head + struct.pack("<H", len(value)) + value
-

@@ -20,7 +20,9 @@ PIXEL_DATA, FLOAT_PIXELS, DOUBLE_PIXELS = 0x7FE00010, 0x7FE00008, 0x7FE00009
 EXTENDED_OFFSETS = 0x7FE00001
 WAVEFORM_SEQUENCE, WAVEFORM_DATA = 0x54000100, 0x54001010
 
-LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+LONG_VRS = frozenset(
+    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+)
 SHORT_VRS = frozenset(
     {
         *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS"),
@@ -75,7 +77,7 @@ class Window:
         return self._buffer, self._base
 
     def locate(self, offset: int, size: int) -> tuple[bytes | memoryview, int]:
-        """A buffer and an index into it where `size` bytes from `offset` can be read; RefusedError if they are not there."""
+        """A buffer and an index into it where `size` bytes from `offset` can be read; RefusedError if they are not."""
         index = offset - self._base
         if index >= 0 and index + size <= len(self._buffer):
             return self._buffer, index
@@ -121,7 +123,11 @@ class Walker:
         limit = window.length if end is None else end
         explicit = self.explicit if explicit is None else explicit
         order = "<" if self.little else ">"
-        pair, short, long = struct.Struct(order + "HH"), struct.Struct(order + "H"), struct.Struct(order + "I")
+        pair, short, long = (
+            struct.Struct(order + "HH"),
+            struct.Struct(order + "H"),
+            struct.Struct(order + "I"),
+        )
         locate = window.locate
         position = start
         if depth > budget.depth:

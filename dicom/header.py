@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from itertools import pairwise
 
 from dicom import charset as charsets
 from dicom.elements import (
@@ -66,7 +67,9 @@ _TEXTS = {
 }
 _CHARSET, _ISSUER_OF_ACCESSION = 0x00080005, 0x00080051
 _PIXELS = {PIXEL_DATA: "PixelData", FLOAT_PIXELS: "FloatPixelData", DOUBLE_PIXELS: "DoubleFloatPixelData"}
-_WANTED = frozenset({*_STRINGS, *_SHORTS, *_PIXELS, EXTENDED_OFFSETS, WAVEFORM_SEQUENCE, _CHARSET, _ISSUER_OF_ACCESSION})
+_WANTED = frozenset(
+    {*_STRINGS, *_SHORTS, *_PIXELS, EXTENDED_OFFSETS, WAVEFORM_SEQUENCE, _CHARSET, _ISSUER_OF_ACCESSION}
+)
 # Where Pixel Data is sent with a value length that covers no whole frame, layouts stay empty and retrieval says why.
 
 
@@ -77,7 +80,10 @@ def read_header(window: Window, transfer_syntax: str, budget: Budget | None = No
     `too_many_elements`, `missing_uid`, `invalid_uid`, `missing_sop_class`. Deflated datasets must be inflated before.
     """
     walker = Walker(
-        window, explicit=is_explicit(transfer_syntax), little=is_little(transfer_syntax), budget=budget or Budget()
+        window,
+        explicit=is_explicit(transfer_syntax),
+        little=is_little(transfer_syntax),
+        budget=budget or Budget(),
     )
     raw: dict[str, bytes] = {}
     shorts: dict[str, int] = {}
@@ -108,11 +114,16 @@ def read_header(window: Window, transfer_syntax: str, budget: Budget | None = No
     if window.length and walker.explicit is False and not raw:
         raise RefusedError(code="not_dicom")
     charset = charsets.detect(label, [raw[name] for name in sorted(raw) if name in _TEXTS])
-    texts = {name: _clean(charset.decode(value), person=name in {"patient_name", "referring_physician"}) for name, value in raw.items()}
+    texts = {
+        name: _clean(charset.decode(value), person=name in {"patient_name", "referring_physician"})
+        for name, value in raw.items()
+    }
     frames = _number(texts.pop("number_of_frames", ""))
     layout = PixelLayout()
     if pixel is not None:
-        layout = _layout(walker, pixel, extended, shorts, frames, texts.get("photometric", ""), transfer_syntax)
+        layout = _layout(
+            walker, pixel, extended, shorts, frames, texts.get("photometric", ""), transfer_syntax
+        )
     return Header(
         transfer_syntax=transfer_syntax,
         **_identity(texts),
@@ -137,7 +148,17 @@ _DATES = ("birth_date", "study_date", "series_date", "content_date")
 _PLAIN_TEXTS = tuple(
     name
     for name in _STRINGS.values()
-    if name not in {"sop_class", "sop_uid", "study_uid", "series_uid", "series_number", "instance_number", "number_of_frames", *_DATES}
+    if name
+    not in {
+        "sop_class",
+        "sop_uid",
+        "study_uid",
+        "series_uid",
+        "series_number",
+        "instance_number",
+        "number_of_frames",
+        *_DATES,
+    }
 )
 
 
@@ -156,7 +177,9 @@ def _entity(walker: Walker, element: Element) -> bytes:
     """Local Namespace Entity ID (0040,0031), else Universal Entity ID (0040,0032), of an issuer sequence."""
     for start, end, explicit in walker.items(element):
         found: dict[int, bytes] = {}
-        for inner in walker.elements(start, end if end is not None else element.end, depth=2, explicit=explicit):
+        for inner in walker.elements(
+            start, end if end is not None else element.end, depth=2, explicit=explicit
+        ):
             if inner.tag in {0x00400031, 0x00400032} and inner.length <= _TEXT_LIMIT:
                 found[inner.tag] = walker.window.bytes(inner.offset, inner.length)
         return found.get(0x00400031) or found.get(0x00400032, b"")
@@ -180,7 +203,7 @@ def _date(text: str) -> str:
 
 def _number(text: str) -> int | None:
     try:
-        value = int(text.split("\\")[0].strip() or "x")
+        value = int(text.split("\\", maxsplit=1)[0].strip() or "x")
     except ValueError:
         return None
     return value if -(2**31) <= value < 2**31 else None
@@ -214,7 +237,9 @@ def _layout(
     )
 
 
-def _encapsulated(walker: Walker, pixel: Element, extended: Element | None, count: int, syntax: str) -> PixelLayout:
+def _encapsulated(
+    walker: Walker, pixel: Element, extended: Element | None, count: int, syntax: str
+) -> PixelLayout:
     parts = list(walker.fragments(pixel))
     offsets: list[int] = []
     window = walker.window
@@ -251,8 +276,8 @@ def _group(
         starts = {start - 8 - first: i for i, (start, _) in enumerate(parts)}
         if all(offset in starts for offset in offsets):
             edges = [*(starts[offset] for offset in offsets), len(parts)]
-            if edges[0] == 0 and all(a < b for a, b in zip(edges, edges[1:], strict=False)):
-                return tuple(tuple(parts[a:b]) for a, b in zip(edges, edges[1:], strict=False))
+            if edges[0] == 0 and all(a < b for a, b in pairwise(edges)):
+                return tuple(tuple(parts[a:b]) for a, b in pairwise(edges))
     # No table: a new frame starts where a new code stream does.
     marks = (b"\xff\x4f\xff\x51",) if syntax in JPEG_2000_FAMILY else (b"\xff\xd8\xff",)
     grouped: list[list[tuple[int, int]]] = []
@@ -282,5 +307,3 @@ def deflated_layout(layout: PixelLayout) -> PixelLayout:
 def needs_worker(transfer_syntax: str) -> bool:
     """Whether the header cannot be walked in the stored bytes."""
     return transfer_syntax == DEFLATED
-
-

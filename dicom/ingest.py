@@ -1,4 +1,4 @@
-"""The one way in: receive under a memory budget, read the header, hand over to the writer, answer when it is durable."""
+"""The one way in: receive under a memory budget, read the header, hand to the writer, answer when it is durable."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dicom.committer import Committer, Job
+from dicom.committer import Committer
 from dicom.elements import Budget, Window
 from dicom.errors import BusyError, DicomError, RefusedError, StorageError, UnsupportedError, WorkerError
 from dicom.faults import Fault
 from dicom.header import needs_worker, read_header
+from dicom.jobs import Job
 from dicom.labels import header_from_json
 from dicom.model import Header, IngestResult, Limits, PixelKind, PixelLayout
 from dicom.packs.staging import RESERVE, Staging
@@ -210,7 +211,9 @@ class Ingestor:
         header: Header | None = None
         if not needs_worker(syntax):
             limits = self._limits
-            budget = Budget(elements=limits.header_elements, header_bytes=limits.header_bytes, depth=limits.header_depth)
+            budget = Budget(
+                elements=limits.header_elements, header_bytes=limits.header_bytes, depth=limits.header_depth
+            )
             try:
                 if received.staged is None:
                     header = read_header(received.window(start), syntax, budget)

@@ -47,7 +47,7 @@ class JsonWriter:
         label = b""
         samples: list[bytes] = []
         for element in elements:
-            vr = self._vr(element)
+            vr = self.vr_of(element)
             if element.tag == _CHARSET:
                 label = self._value(element)
             elif element.tag == 0x00280103 and element.length == 2:
@@ -69,13 +69,16 @@ class JsonWriter:
             out[name] = self._element(element, charset, f"{path}{name}", depth)
         return out
 
-    def _vr(self, element: Element) -> str:
+    def vr_of(self, element: Element) -> str:
+        """The VR as written, or from the dictionary where none is."""
         vr = element.vr
         if not vr or (vr == "UN" and element.length == UNDEFINED):
             vr = self._dictionary(element.tag) or ("SQ" if element.length == UNDEFINED else "UN")
             if element.length == UNDEFINED and element.tag != PIXEL_DATA:
                 vr = "SQ"
-        elif vr == "UN":  # written by a device that did not know the tag (PS3.5 §6.2.2); sequences stay as they are
+        elif (
+            vr == "UN"
+        ):  # written by a device that did not know the tag (PS3.5 §6.2.2); sequences stay as they are
             known = self._dictionary(element.tag)
             vr = known if known and known != "SQ" else vr
         if " or " in vr:  # US or SS, OB or OW, …
@@ -88,7 +91,7 @@ class JsonWriter:
         return self._walker.window.bytes(element.offset, element.length)
 
     def _element(self, element: Element, charset: Charset, path: str, depth: int) -> dict[str, Any]:
-        vr = self._vr(element)
+        vr = self.vr_of(element)
         out: dict[str, Any] = {"vr": vr}
         if vr == "SQ":
             if element.length:
@@ -152,7 +155,12 @@ class JsonWriter:
         count = len(data) // width
         values = struct.unpack(f"{self._order}{count}{code}", data[: count * width])
         if code in "fd":
-            return [v if math.isfinite(v) else ("NaN" if math.isnan(v) else ("Infinity" if v > 0 else "-Infinity")) for v in values]
+            return [
+                v
+                if math.isfinite(v)
+                else ("NaN" if math.isnan(v) else ("Infinity" if v > 0 else "-Infinity"))
+                for v in values
+            ]
         return list(values)
 
 
@@ -170,7 +178,9 @@ def swapped(data: bytes, vr: str) -> bytes:
 def _person(text: str) -> dict[str, str] | None:
     groups = [group.strip(" \x00") for group in text.split("=")[:3]]
     out = {
-        name: group.rstrip("^") for name, group in zip(("Alphabetic", "Ideographic", "Phonetic"), groups, strict=False) if group.rstrip("^")
+        name: group.rstrip("^")
+        for name, group in zip(("Alphabetic", "Ideographic", "Phonetic"), groups, strict=False)
+        if group.rstrip("^")
     }
     return out or None
 
@@ -196,11 +206,13 @@ def find(walker: Walker, path: str, dictionary: Dictionary) -> tuple[Element, st
     start, limit, explicit = 0, walker.window.length, walker.explicit
     for depth, i in enumerate(range(0, len(parts), 2)):
         tag = int(parts[i], 16)
-        element = next((e for e in walker.elements(start, limit, depth=depth, explicit=explicit) if e.tag == tag), None)
+        element = next(
+            (e for e in walker.elements(start, limit, depth=depth, explicit=explicit) if e.tag == tag), None
+        )
         if element is None:
             raise LookupError(path)
         if i + 1 == len(parts):
-            return element, JsonWriter(walker, dictionary)._vr(element)
+            return element, JsonWriter(walker, dictionary).vr_of(element)
         items = list(walker.items(element))
         number = int(parts[i + 1])
         if number >= len(items):

@@ -30,17 +30,33 @@ def header_to_json(header: Header) -> dict[str, Any]:
 
 def header_from_json(data: dict[str, Any], layout: PixelLayout | None = None) -> Header:
     """The inverse; `layout` replaces the one in `data`, which has no frame table."""
-    values = {field.name: data[field.name] for field in fields(Header) if field.name in data and field.name not in _SKIP}
+    values = {
+        field.name: data[field.name]
+        for field in fields(Header)
+        if field.name in data and field.name not in _SKIP
+    }
     if layout is None and (pixels := data.get("pixels")):
         kind, offset, length, frames, frame_length, keyword = pixels
         layout = PixelLayout(
-            kind=PixelKind(kind), offset=offset, length=length, frames=frames, frame_length=frame_length, keyword=keyword
+            kind=PixelKind(kind),
+            offset=offset,
+            length=length,
+            frames=frames,
+            frame_length=frame_length,
+            keyword=keyword,
         )
     return Header(**values, pixels=layout or PixelLayout())
 
 
 def label(
-    *, organisation: str, source: str, at: datetime, digest: str, generation: int, header: Header | None = None, **more: Any
+    *,
+    organisation: str,
+    source: str,
+    at: datetime,
+    digest: str,
+    generation: int,
+    header: Header | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """The common fields of every label."""
     out: dict[str, Any] = {

@@ -79,7 +79,9 @@ class PixelLayout:
     length: int = 0  # of that value; for encapsulated data the sum of all fragments
     frames: int = 0
     frame_length: int = 0  # native only
-    ranges: tuple[tuple[tuple[int, int], ...], ...] = ()  # encapsulated: per frame its fragments (offset, length)
+    ranges: tuple[
+        tuple[tuple[int, int], ...], ...
+    ] = ()  # encapsulated: per frame its fragments (offset, length)
     keyword: str = ""  # PixelData, FloatPixelData, DoubleFloatPixelData
 
 
@@ -131,7 +133,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestResult:
-    """The answer for one instance. `reason` is one of `dicom.errors.REFUSALS` when refused, `other_bytes` on conflict."""
+    """The answer for one instance. `reason`: one of `dicom.errors.REFUSALS` when refused, `other_bytes` on conflict."""
 
     outcome: Outcome
     reason: str | None = None

@@ -48,10 +48,14 @@ def split_file(window: Window) -> FileHead:
     declared = _uid(meta.get(0x00020010, b""))
     actual = _actual_syntax(window, end, declared)
     if not preamble.startswith((b"II*\x00", b"MM\x00*")):
-        preamble = bytes(128)  # PS3.10 §7.1: only a TIFF's preamble has a meaning; others have carried malware
+        preamble = bytes(
+            128
+        )  # PS3.10 §7.1: only a TIFF's preamble has a meaning; others have carried malware
     if actual == declared:
         prefix = preamble + b"DICM" + window.bytes(meta_start, end - meta_start)
-        return FileHead(dataset_start=end, prefix=prefix, transfer_syntax=declared, sop_class=sop_class, rebuilt=False)
+        return FileHead(
+            dataset_start=end, prefix=prefix, transfer_syntax=declared, sop_class=sop_class, rebuilt=False
+        )
     return FileHead(dataset_start=end, prefix=b"", transfer_syntax=actual, sop_class=sop_class, rebuilt=True)
 
 

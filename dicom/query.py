@@ -57,8 +57,28 @@ KEYS: dict[str, Key] = {
 _BY_TAG = {key.tag: name for name, key in KEYS.items()}
 # Return keys that are not matched, so that asking for them is no reason for a warning.
 _KNOWN_FIELDS = {
-    *("00080005", "00080056", "00201206", "00201208", "00201209", "00280010", "00280011", "00280100", "00280008"),
-    *("00081190", "00080054", "00080201", "00081090", "00200060", "00081110", "00400244", "00400245", "00400275"),
+    *(
+        "00080005",
+        "00080056",
+        "00201206",
+        "00201208",
+        "00201209",
+        "00280010",
+        "00280011",
+        "00280100",
+        "00280008",
+    ),
+    *(
+        "00081190",
+        "00080054",
+        "00080201",
+        "00081090",
+        "00200060",
+        "00081110",
+        "00400244",
+        "00400245",
+        "00400275",
+    ),
 }
 _TAG = re.compile(r"[0-9A-Fa-f]{8}\Z")
 _UID_LIST = re.compile(r"[0-9.]+(?:[,\\][0-9.]+)*\Z")
@@ -106,7 +126,12 @@ def parse(parameters: Iterable[tuple[str, str]]) -> Query:
     for key, value in matches.items():
         check(key, value)
     return Query(
-        matches=matches, limit=limit, offset=offset, fuzzy=fuzzy, include=frozenset(include), ignored=tuple(ignored)
+        matches=matches,
+        limit=limit,
+        offset=offset,
+        fuzzy=fuzzy,
+        include=frozenset(include),
+        ignored=tuple(ignored),
     )
 
 
@@ -115,7 +140,10 @@ def unknown_fields(query: Query) -> list[str]:
     return [
         field
         for field in sorted(query.include)
-        if field != "all" and field not in KEYS and field.upper() not in _BY_TAG and field.upper() not in _KNOWN_FIELDS
+        if field != "all"
+        and field not in KEYS
+        and field.upper() not in _BY_TAG
+        and field.upper() not in _KNOWN_FIELDS
     ]
 
 

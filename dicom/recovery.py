@@ -52,7 +52,9 @@ def replay(root: Path, connection: sqlite3.Connection, *, pack_limit: int) -> Re
             if number == max(packs) and not sealed and size == mark < pack_limit:
                 report.open_pack = (number, mark)
             continue
-        end, whole, highest = _replay_pack(connection, number, path, mark, size, later, report, resume=not mark)
+        end, whole, highest = _replay_pack(
+            connection, number, path, mark, size, later, report, resume=not mark
+        )
         generation = max(generation, highest)
         report.packs += 1
         if whole and number == max(packs) and end == size < pack_limit and not end % 16:
@@ -81,7 +83,9 @@ def _replay_pack(
 ) -> tuple[int, bool, int]:
     """Returns (end of the last whole record, whether everything was whole, highest generation seen)."""
     file = PackFile(path)
-    os.fdatasync(file.fd)  # complete records may still be in the page cache only; they must outlive the index entry
+    os.fdatasync(
+        file.fd
+    )  # complete records may still be in the page cache only; they must outlive the index entry
     end, highest, whole = mark or PACK_HEADER.size, 0, True
     if size < PACK_HEADER.size:
         report.damaged.append((number, 0))
@@ -122,14 +126,19 @@ def _enter(connection: sqlite3.Connection, number: int, record: Record, path: Pa
     connection.execute("SAVEPOINT one")
     try:
         if record.kind is Kind.METADATA:
-            index.apply_metadata(connection, record.label["of"], number, record.body_offset, record.body_length)
+            index.apply_metadata(
+                connection, record.label["of"], number, record.body_offset, record.body_length
+            )
         elif record.kind in {Kind.INSTANCE, Kind.CUSTODY}:
             index.apply_holding(connection, holding_of(record, number, PackFile(path).read))
         elif record.kind is Kind.QUARANTINE:
             index.apply_quarantine(connection, holding_of(record, number, PackFile(path).read))
     except (DicomError, LookupError, ValueError, TypeError, sqlite3.IntegrityError) as error:
         connection.execute("ROLLBACK TO one")
-        log.warning("pack record not entered", extra={"pack": number, "offset": record.offset, "error": type(error).__name__})
+        log.warning(
+            "pack record not entered",
+            extra={"pack": number, "offset": record.offset, "error": type(error).__name__},
+        )
     connection.execute("RELEASE one")
 
 
@@ -188,7 +197,7 @@ def rebuild(root: Path) -> Report:
         connection.close()
     for suffix in ("-wal", "-shm"):
         (root / f"index.sqlite{suffix}").unlink(missing_ok=True)
-    os.replace(fresh / "index.sqlite", root / "index.sqlite")
+    (fresh / "index.sqlite").replace(root / "index.sqlite")
     for path in fresh.iterdir():
         path.unlink()
     fresh.rmdir()

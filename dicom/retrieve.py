@@ -82,25 +82,36 @@ class Retriever:
         if p.kind is PixelKind.NATIVE:
             if number * p.frame_length > p.length:
                 raise UnsupportedError(code="pixel_data_short")
-            return [ByteRange(pack=pack, offset=base + p.offset + (number - 1) * p.frame_length, length=p.frame_length)]
+            return [
+                ByteRange(
+                    pack=pack, offset=base + p.offset + (number - 1) * p.frame_length, length=p.frame_length
+                )
+            ]
         if p.kind is PixelKind.ENCAPSULATED:
-            return [ByteRange(pack=pack, offset=base + offset, length=length) for offset, length in p.ranges[number - 1]]
+            return [
+                ByteRange(pack=pack, offset=base + offset, length=length)
+                for offset, length in p.ranges[number - 1]
+            ]
         if p.kind is PixelKind.UNCERTAIN:
             raise UnsupportedError(code="frames_unclear")
         return None
 
     @staticmethod
     def stored_is_explicit_le(row: InstanceRow) -> bool:
-        """Whether the stored bytes of a frame are those of explicit VR little endian (pixels are the same in implicit)."""
+        """Whether the stored bytes of a frame are those of explicit little endian (pixels are the same in implicit)."""
         return row.pixels.kind is PixelKind.NATIVE and row.transfer_syntax in {EXPLICIT_LE, IMPLICIT_LE}
 
     async def decoded_frame(self, row: InstanceRow, number: int) -> bytes:
         """The frame as explicit little endian bytes: native ones as laid out in the dataset, compressed ones decoded,
-        colours as RGB by pixel."""
+        colours as RGB by pixel.
+        """
         self._check_frame(row, number)
         key = (row.digest, number, "frame")
         return await self._once(
-            key, "frame", {"blob": self._blob(row), "frame": number, "ranges": self._fragments(row, number)}, lambda a: a["data"]
+            key,
+            "frame",
+            {"blob": self._blob(row), "frame": number, "ranges": self._fragments(row, number)},
+            lambda a: a["data"],
         )
 
     async def rendered(self, row: InstanceRow, number: int, wanted: Picture) -> bytes:
@@ -135,7 +146,12 @@ class Retriever:
     async def bulkdata(self, row: InstanceRow, path: str) -> ByteRange | bytes:
         """A binary value by its path. Raises NotFoundError."""
         p = row.pixels
-        if path == "7FE00010" and p.kind is PixelKind.NATIVE and p.keyword == "PixelData" and self.stored_is_explicit_le(row):
+        if (
+            path == "7FE00010"
+            and p.kind is PixelKind.NATIVE
+            and p.keyword == "PixelData"
+            and self.stored_is_explicit_le(row)
+        ):
             return ByteRange(pack=row.place.pack, offset=row.place.body_offset + p.offset, length=p.length)
         answer = await self._workers.call("bulkdata", {"blob": self._blob(row), "path": path})
         if "data" in answer:
@@ -145,9 +161,13 @@ class Retriever:
             pack=row.place.pack, offset=row.place.body_offset + answer["offset"], length=answer["length"]
         )
 
-    async def metadata(self, rows: Sequence[InstanceRow], keep: Callable[[InstanceRow, bytes], None]) -> list[bytes]:
-        """DICOM JSON of each row (UTF-8, bulk addresses still relative). What is missing is made now and handed to `keep`."""
-        ready = await asyncio.to_thread(self._read_metadata, [row for row in rows if row.metadata is not None])
+    async def metadata(
+        self, rows: Sequence[InstanceRow], keep: Callable[[InstanceRow, bytes], None]
+    ) -> list[bytes]:
+        """DICOM JSON of each row (UTF-8, bulk addresses still relative). What is missing is made and given to `keep`."""
+        ready = await asyncio.to_thread(
+            self._read_metadata, [row for row in rows if row.metadata is not None]
+        )
         missing = [row for row in rows if row.digest not in ready]
         for start in range(0, len(missing), _METADATA_BATCH):
             part = missing[start : start + _METADATA_BATCH]
@@ -159,7 +179,9 @@ class Retriever:
                 ready[row.digest] = zlib.decompress(data)
         return [ready[row.digest] for row in rows]
 
-    async def make_metadata(self, rows: Sequence[InstanceRow], *, background: bool = False) -> list[bytes | None]:
+    async def make_metadata(
+        self, rows: Sequence[InstanceRow], *, background: bool = False
+    ) -> list[bytes | None]:
         """Zlib-compressed DICOM JSON, None where it cannot be made. One at a time again if the group fails."""
         args = {"blobs": [self._blob(row) for row in rows]}
         try:
@@ -175,7 +197,9 @@ class Retriever:
         for row in rows:
             place = row.metadata
             if place is not None:
-                out[row.digest] = zlib.decompress(self._packs.read(place.pack, place.offset, place.body_length))
+                out[row.digest] = zlib.decompress(
+                    self._packs.read(place.pack, place.offset, place.body_length)
+                )
         return out
 
     def _check_frame(self, row: InstanceRow, number: int) -> None:
@@ -198,7 +222,9 @@ class Retriever:
             return None
         return list(row.pixels.ranges[number - 1])
 
-    async def _once(self, key: tuple[Any, ...], op: str, args: dict[str, Any], take: Callable[[Any], bytes]) -> bytes:
+    async def _once(
+        self, key: tuple[Any, ...], op: str, args: dict[str, Any], take: Callable[[Any], bytes]
+    ) -> bytes:
         """From memory, or from one worker call that all who ask meanwhile share."""
         found = self._memory.get(key)
         if found is not None:
@@ -216,7 +242,9 @@ class Retriever:
         if not future.cancelled():
             future.exception()  # taken, even if every caller went away
 
-    async def _make(self, key: tuple[Any, ...], op: str, args: dict[str, Any], take: Callable[[Any], bytes]) -> bytes:
+    async def _make(
+        self, key: tuple[Any, ...], op: str, args: dict[str, Any], take: Callable[[Any], bytes]
+    ) -> bytes:
         data = take(await self._workers.call(op, args))
         if len(data) <= self._limits.memory_cache_bytes // 4:
             self._memory[key] = data
@@ -247,7 +275,11 @@ def _keep(path: Path, data: bytes) -> None:
 
 def trim_cache(root: Path, limit: int) -> None:
     """Remove the oldest thumbnails beyond `limit` bytes."""
-    files = [(path.stat().st_mtime, path.stat().st_size, path) for path in (root / "cache").glob("*/*") if path.is_file()]
+    files = [
+        (path.stat().st_mtime, path.stat().st_size, path)
+        for path in (root / "cache").glob("*/*")
+        if path.is_file()
+    ]
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
         if total <= limit:

@@ -34,11 +34,11 @@ _PERSONAL = (
 class Identity:
     """Who and which order a written file speaks of. `charset` is the Specific Character Set it is written in."""
 
-    name: str                          # DICOM person name, e.g. "Zhang^Min=张^敏" or "张敏"
+    name: str  # DICOM person name, e.g. "Zhang^Min=张^敏" or "张敏"
     patient_id: str
     issuer: str = ""
     birth_date: date | None = None
-    sex: str = ""                      # M, F, O or empty
+    sex: str = ""  # M, F, O or empty
     accession: str = ""
     study_at: datetime
     study_description: str = ""
@@ -187,13 +187,13 @@ def _slice(z: float, size: int) -> npt.NDArray[np.float32]:
         return inside
 
     bulge = 0.05 * float(np.sin(np.pi * z))
-    image[ellipse(0, 0, 0.86 + bulge, 0.62 + bulge)] = -95.0            # fat
-    image[ellipse(0, 0, 0.81 + bulge, 0.57 + bulge)] = 45.0             # muscle
+    image[ellipse(0, 0, 0.86 + bulge, 0.62 + bulge)] = -95.0  # fat
+    image[ellipse(0, 0, 0.81 + bulge, 0.57 + bulge)] = 45.0  # muscle
     lung = max(0.0, float(np.sin(np.pi * min(1.0, z * 1.15 + 0.05)))) ** 0.5
     if lung > 0.05:
         for side in (-1, 1):
             image[ellipse(side * 0.40, -0.02, 0.29 * lung, 0.43 * lung)] = -860.0
-        for k in range(7):                                              # vessels
+        for k in range(7):  # vessels
             angle = k * 0.9 + z * 4
             for side in (-1, 1):
                 cx, cy = side * (0.40 + 0.17 * np.cos(angle) * lung), 0.26 * np.sin(angle) * lung
@@ -201,17 +201,17 @@ def _slice(z: float, size: int) -> npt.NDArray[np.float32]:
     heart = 1 - ((z - 0.62) / 0.26) ** 2
     if heart > 0:
         image[ellipse(0.10, -0.13, 0.27 * heart**0.5, 0.22 * heart**0.5)] = 55.0
-    image[ellipse(-0.10, 0.30, 0.065, 0.065)] = 60.0                    # aorta
+    image[ellipse(-0.10, 0.30, 0.065, 0.065)] = 60.0  # aorta
     if z < 0.55:
-        image[ellipse(0, -0.05, 0.045, 0.05)] = -980.0                  # trachea
-    image[ellipse(0, 0.40, 0.12, 0.10)] = 380.0                         # vertebra
+        image[ellipse(0, -0.05, 0.045, 0.05)] = -980.0  # trachea
+    image[ellipse(0, 0.40, 0.12, 0.10)] = 380.0  # vertebra
     image[ellipse(0, 0.40, 0.09, 0.07)] = 210.0
-    image[ellipse(0, 0.525, 0.045, 0.04)] = 30.0                        # canal
-    for k in range(10):                                                 # ribs
+    image[ellipse(0, 0.525, 0.045, 0.04)] = 30.0  # canal
+    for k in range(10):  # ribs
         angle = 0.5 + k * 0.55 + z * 9
         cx, cy = 0.79 * np.cos(angle), 0.54 * np.sin(angle)
         image[ellipse(float(cx), float(cy), 0.035, 0.028)] = 620.0
-    nodule = 1 - ((z - 0.41) / 0.016) ** 2                              # 9 mm across, right lung
+    nodule = 1 - ((z - 0.41) / 0.016) ** 2  # 9 mm across, right lung
     if nodule > 0:
         image[ellipse(-0.44, -0.12, 0.025 * nodule**0.5, 0.025 * nodule**0.5)] = 35.0
     return image

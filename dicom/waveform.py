@@ -12,9 +12,10 @@ JSON for the browser (`waveforms_to_json`, served at `…/instances/{i}/waveform
                 "gap": null}],       sample value that stands for "no signal", null if none
      "label": "RHYTHM", "originality": "ORIGINAL", "durationMs": 10000.0, "offsetMs": 0.0,
      "acquired": "2013-01-25T10:59:19" or null,
-     "measurements": {"heartRate", "rr", "pr", "qrs", "qt", "qtc", "axis", "pAxis", "tAxis", "p"},  only those present; ms, /min, degrees
+     "measurements": {"heartRate", "rr", "pr", "qrs", "qt", "qtc", "axis", "pAxis", "tAxis", "p"},
+                                          only those present; ms, beats per minute, degrees
      "annotations": [{"text", "value", "unit", "lead", "sample"}],    lead and sample null where it is about the whole
-     "groups": [ … ]}                further multiplex groups (a median beat), each with the keys from samplingHz to offsetMs
+     "groups": [ … ]}                further multiplex groups (a median beat): the keys from samplingHz to offsetMs
 
 The first level is the group a clinician reads: the longest original one. All leads of a group have equal length.
 """
@@ -35,27 +36,74 @@ from dicom.errors import UnsupportedError
 from dicom.pixels.decode import Attributes
 
 _LEADS = {
-    **{1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF", 65: "-aVR"},
+    1: "I",
+    2: "II",
+    61: "III",
+    62: "aVR",
+    63: "aVL",
+    64: "aVF",
+    65: "-aVR",
     **{n: f"V{n - 2}" for n in range(3, 10)},
     **{n: f"V{n - 8}R" for n in range(10, 16)},
-    **{16: "X", 17: "Y", 18: "Z", 66: "V8", 67: "V9", 68: "V8R", 69: "V9R", 70: "D", 71: "A", 72: "J"},
+    16: "X",
+    17: "Y",
+    18: "Z",
+    66: "V8",
+    67: "V9",
+    68: "V8R",
+    69: "V9R",
+    70: "D",
+    71: "A",
+    72: "J",
 }
 _NAMES = {name.upper(): name for name in _LEADS.values()}
 _CODE = re.compile(r"(?:5\.6\.3-9-|2:)(\d+)\Z")
-_PLAIN = re.compile(r"^\s*(?:MDC_ECG_)?(?:ECG[\s_]*)?(?:LEAD|CH(?:ANNEL)?|导联)?[\s_:\-]*|\s*(?:导联)?\s*(?:\(.*\))?\s*$", re.IGNORECASE)
+_PLAIN = re.compile(
+    r"^\s*(?:MDC_ECG_)?(?:ECG[\s_]*)?(?:LEAD|CH(?:ANNEL)?|导联)?[\s_:\-]*|\s*(?:导联)?\s*(?:\(.*\))?\s*$",
+    re.IGNORECASE,
+)
 _MICROVOLTS = {"uV": 1.0, "µV": 1.0, "μV": 1.0, "mV": 1e3, "V": 1e6, "nV": 1e-3}
-_TYPES = {("SB", 8): "i1", ("UB", 8): "u1", ("SS", 16): "<i2", ("US", 16): "<u2", ("SL", 32): "<i4", ("UL", 32): "<u4"}
+_TYPES = {
+    ("SB", 8): "i1",
+    ("UB", 8): "u1",
+    ("SS", 16): "<i2",
+    ("US", 16): "<u2",
+    ("SL", 32): "<i4",
+    ("UL", 32): "<u4",
+}
 # Measurements by the meaning of their concept, else by code (SCP-ECG as devices send it, LOINC).
 _MEASURES = {
-    **{"5.10.2.1-3": "rr", "5.13.5-7": "pr", "5.13.5-9": "qrs", "5.13.5-11": "qt", "5.10.2.5-5": "qtc"},
-    **{"5.10.3-11": "pAxis", "5.10.3-13": "axis", "5.10.3-15": "tAxis"},
-    **{"8867-4": "heartRate", "8625-6": "pr", "8633-0": "qrs", "8634-8": "qt", "8636-3": "qtc"},
-    **{"8632-2": "axis", "8626-4": "pAxis", "8638-9": "tAxis"},
+    "5.10.2.1-3": "rr",
+    "5.13.5-7": "pr",
+    "5.13.5-9": "qrs",
+    "5.13.5-11": "qt",
+    "5.10.2.5-5": "qtc",
+    "5.10.3-11": "pAxis",
+    "5.10.3-13": "axis",
+    "5.10.3-15": "tAxis",
+    "8867-4": "heartRate",
+    "8625-6": "pr",
+    "8633-0": "qrs",
+    "8634-8": "qt",
+    "8636-3": "qtc",
+    "8632-2": "axis",
+    "8626-4": "pAxis",
+    "8638-9": "tAxis",
 }
 _MEANINGS = {
-    **{"PR INTERVAL": "pr", "QRS DURATION": "qrs", "QT INTERVAL": "qt", "QTC INTERVAL": "qtc", "RR INTERVAL": "rr"},
-    **{"VENT RATE": "heartRate", "VENTRICULAR HEART RATE": "heartRate", "VENTRICULAR RATE": "heartRate", "HEART RATE": "heartRate"},
-    **{"QRS AXIS": "axis", "P AXIS": "pAxis", "T AXIS": "tAxis", "P DURATION": "p"},
+    "PR INTERVAL": "pr",
+    "QRS DURATION": "qrs",
+    "QT INTERVAL": "qt",
+    "QTC INTERVAL": "qtc",
+    "RR INTERVAL": "rr",
+    "VENT RATE": "heartRate",
+    "VENTRICULAR HEART RATE": "heartRate",
+    "VENTRICULAR RATE": "heartRate",
+    "HEART RATE": "heartRate",
+    "QRS AXIS": "axis",
+    "P AXIS": "pAxis",
+    "T AXIS": "tAxis",
+    "P DURATION": "p",
 }
 _MAX_BYTES = 256 << 20
 
@@ -215,7 +263,9 @@ def _lead(a: Attributes, number: int, charset: Charset) -> str:
     return next((label.strip(" \x00") for label in labels if label.strip(" \x00")), str(number + 1))
 
 
-def _annotations(top: Attributes, groups: list[Waveform], charset: Charset) -> list[tuple[int | None, Annotation]]:
+def _annotations(
+    top: Attributes, groups: list[Waveform], charset: Charset
+) -> list[tuple[int | None, Annotation]]:
     """(multiplex group or None for the whole, annotation)."""
     out: list[tuple[int | None, Annotation]] = []
     for item in top.items(0x0040B020)[:2000]:
@@ -251,7 +301,7 @@ def _padding(item: Attributes, dtype: np.dtype[Any]) -> int | None:
 
 
 def _moment(text: str) -> str | None:
-    digits = text.split(".")[0].split("+")[0].split("-")[0]
+    digits = text.split(".", maxsplit=1)[0].split("+", maxsplit=1)[0].split("-", maxsplit=1)[0]
     if not digits.isdecimal() or len(digits) < 8:
         return None
     d = digits.ljust(14, "0")
@@ -294,7 +344,9 @@ def _group_json(w: Waveform) -> dict[str, Any]:
 def _lead_json(channel: Channel, padding: int | None) -> dict[str, Any]:
     raw, scale, offset = channel.raw, channel.scale, channel.offset
     gap = padding
-    if raw.dtype.itemsize > 2 or (raw.dtype.kind == "u" and raw.dtype.itemsize == 2 and int(raw.max(initial=0)) > 32767):
+    if raw.dtype.itemsize > 2 or (
+        raw.dtype.kind == "u" and raw.dtype.itemsize == 2 and int(raw.max(initial=0)) > 32767
+    ):
         # 32-bit samples are carried as 16-bit ones with a scale of their own: finer than any screen or paper.
         low, high = float(raw.min()), float(raw.max())
         step = max((high - low) / 65534.0, 1e-12)

@@ -124,7 +124,9 @@ def store_json(results: Iterable[IngestResult], base: str, study_uid: str | None
             stored.append({**item, "00081190": _attribute("UR", url)})
         else:
             reason = FAILURE_REASONS.get(r.reason or "", _NOT_UNDERSTOOD)
-            failed.append({**item, "00081197": _attribute("US", reason), "00000902": _attribute("LO", r.reason)})
+            failed.append(
+                {**item, "00081197": _attribute("US", reason), "00000902": _attribute("LO", r.reason)}
+            )
     out: dict[str, Any] = {}
     if study_uid:
         out["00081190"] = _attribute("UR", f"{base}/studies/{study_uid}")
@@ -160,7 +162,9 @@ class MediaType:
 def parse_media_type(text: str) -> MediaType:
     """One media type. Unquoted parameter values with slashes are read too: OHIF sends them."""
     name = text.split(";", 1)[0].strip().lower()
-    parameters = {key.lower(): _unquoted(value) for key, value in _PARAMETER.findall(text[len(name.rstrip()) :])}
+    parameters = {
+        key.lower(): _unquoted(value) for key, value in _PARAMETER.findall(text[len(name.rstrip()) :])
+    }
     try:
         quality = float(parameters.pop("q", "1"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The frame table of encapsulated pixels as bytes: per frame a count of fragments, then (offset, length) pairs, zlib."""
+"""The frame table of encapsulated pixels as bytes: per frame a count, then (offset, length) pairs; zlib."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - values are always parameters; only our own fragments are put together
 """Reading the index, always through a Scope: it is part of every statement, so that neither rows nor counts leak."""
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dicom import query as qido
+from dicom.index.conditions import above, below, conditions, numbered, visible
 from dicom.index.frames import unpack_ranges
-from dicom.index.names import fold
 from dicom.index.schema import connect_reader
-from dicom.model import InstanceRow, PixelKind, PixelLayout, Place, QuarantineRow, Query, Scope, SeriesRow, StudyRow
+from dicom.model import (
+    InstanceRow,
+    PixelKind,
+    PixelLayout,
+    Place,
+    QuarantineRow,
+    Query,
+    Scope,
+    SeriesRow,
+    StudyRow,
+)
 
 _MAX_IDLE = 16
-# Columns of a higher level that the lower tables carry too.
-_CARRIED: dict[str, set[str]] = {"study": set(), "series": {"study_uid"}, "instance": {"study_uid", "series_uid"}}
 _INSTANCE = (
     "SELECT i.*, b.digest, b.pack, b.offset, b.prefix_length, b.body_length, b.transfer_syntax, b.pixel_kind,"
     " b.pixel_offset, b.pixel_length, b.pixel_frames, b.frame_length, b.pixel_keyword, b.ranges, b.metadata_pack,"
@@ -64,38 +72,42 @@ class IndexReader:
 
     def studies(self, scope: Scope, query: Query, limit: int) -> list[StudyRow]:
         """At most `limit` studies, newest first; a study held by several visible organisations comes once."""
-        where, values = _visible(scope, "s")
-        more, parameters = _conditions(query, "study", "s", fuzzy=query.fuzzy)
-        inner, inner_values = _below(query, scope)
+        where, values = visible(scope, "s")
+        more, parameters = conditions(query, "study", "s", fuzzy=query.fuzzy)
+        inner, inner_values = below(query, scope)
         sql = (
-            "SELECT s.*, count(*) AS holders FROM (SELECT max(s.study_date) AS d, max(s.study_time) AS t, min(s.id) AS first,"
+            "SELECT s.* FROM (SELECT max(s.study_date) AS d, max(s.study_time) AS t, min(s.id) AS first,"
             f" s.study_uid AS uid FROM study s WHERE {where}{more}{inner} GROUP BY s.study_uid"
             " ORDER BY d DESC, t DESC, uid LIMIT ? OFFSET ?) page JOIN study s ON s.id = page.first"
-            " GROUP BY s.id ORDER BY page.d DESC, page.t DESC, page.uid"
+            " ORDER BY page.d DESC, page.t DESC, page.uid"
         )
         with self.connection() as connection:
-            rows = connection.execute(sql, [*values, *parameters, *inner_values, limit, query.offset]).fetchall()
+            rows = connection.execute(
+                sql, [*values, *parameters, *inner_values, limit, query.offset]
+            ).fetchall()
             shared = _merged(connection, scope, [row["study_uid"] for row in rows])
         return [_study(row, shared.get(row["study_uid"])) for row in rows]
 
     def series(self, scope: Scope, query: Query, limit: int) -> list[SeriesRow]:
         """At most `limit` series, by study, number, UID."""
-        where, values = _visible(scope, "r")
-        more, parameters = _conditions(query, "series", "r", fuzzy=query.fuzzy)
-        above, above_values = _above(query, "r", scope)
+        where, values = visible(scope, "r")
+        more, parameters = conditions(query, "series", "r", fuzzy=query.fuzzy)
+        upper, above_values = above(query, "r", scope)
         sql = (
-            f"SELECT r.*, min(r.id) AS first FROM series r WHERE {where}{more}{above} GROUP BY r.study_uid, r.series_uid"
+            f"SELECT r.*, min(r.id) FROM series r WHERE {where}{more}{upper} GROUP BY r.study_uid, r.series_uid"
             " ORDER BY r.study_uid, r.number IS NULL, r.number, r.series_uid LIMIT ? OFFSET ?"
         )
         with self.connection() as connection:
-            rows = connection.execute(sql, [*values, *parameters, *above_values, limit, query.offset]).fetchall()
+            rows = connection.execute(
+                sql, [*values, *parameters, *above_values, limit, query.offset]
+            ).fetchall()
             out = []
             for row in rows:
-                visible, more_values = _visible(scope, "i")
+                within, more_values = visible(scope, "i")
                 count, sop = connection.execute(
                     "SELECT count(DISTINCT sop_uid), (SELECT sop_uid FROM instance i WHERE i.study_uid = ?1 AND"
-                    f" i.series_uid = ?2 AND {_numbered(visible, 3)} ORDER BY number IS NULL, number, sop_uid LIMIT 1)"
-                    f" FROM instance i WHERE i.study_uid = ?1 AND i.series_uid = ?2 AND {_numbered(visible, 3)}",
+                    f" i.series_uid = ?2 AND {numbered(within, 3)} ORDER BY number IS NULL, number, sop_uid LIMIT 1)"
+                    f" FROM instance i WHERE i.study_uid = ?1 AND i.series_uid = ?2 AND {numbered(within, 3)}",
                     (row["study_uid"], row["series_uid"], *more_values),
                 ).fetchone()
                 out.append(_series(row, count, sop or ""))
@@ -103,21 +115,25 @@ class IndexReader:
 
     def instances(self, scope: Scope, query: Query, limit: int) -> list[InstanceRow]:
         """At most `limit` instances, by series and number."""
-        where, values = _visible(scope, "i")
-        more, parameters = _conditions(query, "instance", "i", fuzzy=query.fuzzy)
-        above, above_values = _above(query, "i", scope)
+        where, values = visible(scope, "i")
+        more, parameters = conditions(query, "instance", "i", fuzzy=query.fuzzy)
+        upper, above_values = above(query, "i", scope)
         sql = (
-            f"{_INSTANCE} JOIN (SELECT min(i.id) AS first FROM instance i WHERE {where}{more}{above}"
+            f"{_INSTANCE} JOIN (SELECT min(i.id) AS first FROM instance i WHERE {where}{more}{upper}"
             " GROUP BY i.study_uid, i.sop_uid) page ON page.first = i.id"
             " ORDER BY i.study_uid, i.series_uid, i.number IS NULL, i.number, i.sop_uid LIMIT ? OFFSET ?"
         )
         with self.connection() as connection:
-            rows = connection.execute(sql, [*values, *parameters, *above_values, limit, query.offset]).fetchall()
+            rows = connection.execute(
+                sql, [*values, *parameters, *above_values, limit, query.offset]
+            ).fetchall()
         return [_instance(row) for row in rows]
 
-    def instance(self, scope: Scope, study_uid: str, series_uid: str | None, sop_uid: str) -> InstanceRow | None:
+    def instance(
+        self, scope: Scope, study_uid: str, series_uid: str | None, sop_uid: str
+    ) -> InstanceRow | None:
         """One instance; the first stored where several visible organisations hold the UID."""
-        where, values = _visible(scope, "i")
+        where, values = visible(scope, "i")
         sql = f"{_INSTANCE} WHERE i.study_uid = ? AND i.sop_uid = ? AND (? IS NULL OR i.series_uid = ?) AND {where}"
         with self.connection() as connection:
             row = connection.execute(
@@ -129,7 +145,8 @@ class IndexReader:
         """What waits for these organisations' technicians."""
         with self.connection() as connection:
             rows = connection.execute(
-                "SELECT * FROM quarantine WHERE state = ? AND organisation IN (SELECT value FROM json_each(?)) ORDER BY id",
+                "SELECT * FROM quarantine WHERE state = ?"
+                " AND organisation IN (SELECT value FROM json_each(?)) ORDER BY id",
                 (state, json.dumps(sorted(organisations))),
             ).fetchall()
         return [
@@ -151,7 +168,9 @@ class IndexReader:
     def holders(self, study_uid: str) -> list[str]:
         """Every organisation that holds the study (system use: matching, permission)."""
         with self.connection() as connection:
-            rows = connection.execute("SELECT organisation FROM study WHERE study_uid = ? ORDER BY id", (study_uid,))
+            rows = connection.execute(
+                "SELECT organisation FROM study WHERE study_uid = ? ORDER BY id", (study_uid,)
+            )
             return [row[0] for row in rows]
 
     def wanting_metadata(self, limit: int) -> list[InstanceRow]:
@@ -173,125 +192,9 @@ class IndexReader:
             }
 
 
-def _visible(scope: Scope, alias: str) -> tuple[str, list[Any]]:
-    """The scope as SQL. Every statement of this module contains it."""
-    hidden = f"{alias}.study_uid NOT IN (SELECT value FROM json_each(?))"
-    hidden_values = [json.dumps(sorted(scope.hidden))] if scope.hidden else []
-    if scope.unlimited:
-        return (hidden if scope.hidden else "1"), hidden_values
-    parts, values = [], []
-    if scope.organisations:
-        parts.append(f"{alias}.organisation IN (SELECT value FROM json_each(?))")
-        values.append(json.dumps(sorted(scope.organisations)))
-    if scope.studies:
-        parts.append(f"{alias}.study_uid IN (SELECT value FROM json_each(?))")
-        values.append(json.dumps(sorted(scope.studies)))
-    allowed = "(" + " OR ".join(parts) + ")" if parts else "0"
-    return (f"{allowed} AND {hidden}" if scope.hidden else allowed), [*values, *hidden_values]
-
-
-def _numbered(sql: str, start: int) -> str:
-    """Number the placeholders, so that one list of values serves several places."""
-    out, number = [], start
-    for part in sql.split("?")[:-1]:
-        out.append(f"{part}?{number}")
-        number += 1
-    return "".join(out) + sql.split("?")[-1]
-
-
-def _conditions(query: Query, level: str, alias: str, *, fuzzy: bool) -> tuple[str, list[Any]]:
-    sql, values = "", []
-    for name, value in query.matches.items():
-        key = qido.KEYS.get(name)
-        if key is None or (key.level != level and key.column not in _CARRIED[level]):
-            continue
-        column = f"{alias}.{key.column}"
-        part, more = _condition(key.matching, column, value, fuzzy=fuzzy)
-        sql += f" AND {part}"
-        values += more
-    return sql, values
-
-
-def _condition(matching: str, column: str, value: str, *, fuzzy: bool) -> tuple[str, list[Any]]:
-    if matching == "uid":
-        uids = qido.uid_list(value)
-        if len(uids) == 1:
-            return f"{column} = ?", uids
-        return f"{column} IN (SELECT value FROM json_each(?))", [json.dumps(uids)]
-    if matching in {"date", "time"}:
-        low, high = qido.date_span(value) if matching == "date" else qido.time_span(value)
-        parts, values = [f"{column} <> ''"], []
-        if low:
-            parts.append(f"{column} >= ?")
-            values.append(low)
-        if high:
-            parts.append(f"{column} <= ?")
-            values.append(high)
-        return " AND ".join(parts), values
-    if matching == "number":
-        return f"{column} = ?", [int(value)]
-    if matching == "modalities":
-        options = [part for part in value.replace(",", "\\").split("\\") if part]
-        return (
-            "(" + " OR ".join([f"{column} GLOB ?"] * len(options)) + ")" if options else "1",
-            [f"*\\{qido.glob(part)}\\*" for part in options],
-        )
-    if matching == "name":
-        pattern = qido.glob(fold(value))
-        if fuzzy and not qido.is_wildcard(value):
-            # Each word may begin any part of the name (PS3.18 §8.3.4.2 leaves the algorithm to us).
-            words = [word for word in pattern.replace("^", " ").replace("=", " ").split() if word]
-            if words:
-                either = f"({column} GLOB ? OR {column} GLOB ? OR {column} GLOB ?)"
-                values = [v for word in words for v in (f"*={word}*", f"*^{word}*", f"* {word}*")]
-                return " AND ".join([either] * len(words)), values
-        if column.endswith("referring_search"):
-            return f"{column} GLOB ?", [pattern]
-        # Against any one representation of the name: they stand between `=` signs.
-        return f"{column} GLOB ?", [f"*={pattern}=*"]
-    if qido.is_wildcard(value):
-        return f"{column} GLOB ?", [qido.glob(value)]
-    return f"{column} = ?", [value]
-
-
-def _above(query: Query, alias: str, scope: Scope) -> tuple[str, list[Any]]:
-    """Study and series keys on a lower level (relational queries, PS3.18 §10.6.1.2.1)."""
-    sql, values = "", []
-    for level, table in (("study", "study"), ("series", "series")):
-        if level == "series" and alias == "r":
-            continue
-        rest = {k: v for k, v in query.matches.items() if k in qido.KEYS and qido.KEYS[k].level == level}
-        rest = {k: v for k, v in rest.items() if k not in {"StudyInstanceUID", "SeriesInstanceUID"}}
-        if rest:
-            more, parameters = _conditions(Query(matches=rest), level, "a", fuzzy=query.fuzzy)
-            where, visible = _visible(scope, "a")
-            join = f"a.study_uid = {alias}.study_uid AND a.organisation = {alias}.organisation"
-            if level == "series":
-                join += f" AND a.series_uid = {alias}.series_uid"
-            sql += f" AND EXISTS (SELECT 1 FROM {table} a WHERE {join} AND {where}{more})"
-            values += [*visible, *parameters]
-    return sql, values
-
-
-def _below(query: Query, scope: Scope) -> tuple[str, list[Any]]:
-    """Series and instance keys on the study level: studies that contain such a one."""
-    sql, values = "", []
-    for level, table in (("series", "series"), ("instance", "instance")):
-        rest = {k: v for k, v in query.matches.items() if k in qido.KEYS and qido.KEYS[k].level == level}
-        if rest:
-            more, parameters = _conditions(Query(matches=rest), level, "b", fuzzy=query.fuzzy)
-            where, visible = _visible(scope, "b")
-            sql += (
-                f" AND EXISTS (SELECT 1 FROM {table} b WHERE b.study_uid = s.study_uid"
-                f" AND b.organisation = s.organisation AND {where}{more})"
-            )
-            values += [*visible, *parameters]
-    return sql, values
-
-
 def _merged(connection: sqlite3.Connection, scope: Scope, uids: list[str]) -> dict[str, dict[str, Any]]:
     """Counts and modalities of studies that several visible organisations hold."""
-    where, values = _visible(scope, "s")
+    where, values = visible(scope, "s")
     several = [
         row[0]
         for row in connection.execute(
@@ -301,14 +204,18 @@ def _merged(connection: sqlite3.Connection, scope: Scope, uids: list[str]) -> di
         )
     ]
     out: dict[str, dict[str, Any]] = {}
-    where, values = _visible(scope, "i")
+    where, values = visible(scope, "i")
     for uid in several:
         instances, series, modalities = connection.execute(
             "SELECT count(DISTINCT i.sop_uid), count(DISTINCT i.series_uid), group_concat(DISTINCT i.modality)"
             f" FROM instance i WHERE i.study_uid = ? AND {where}",
             [uid, *values],
         ).fetchone()
-        out[uid] = {"instances": instances, "series": series, "modalities": sorted(filter(None, modalities.split(",")))}
+        out[uid] = {
+            "instances": instances,
+            "series": series,
+            "modalities": sorted(filter(None, modalities.split(","))),
+        }
     return out
 
 
@@ -359,7 +266,10 @@ def _series(row: sqlite3.Row, count: int, sop_uid: str) -> SeriesRow:
 
 def _place(row: sqlite3.Row) -> Place:
     return Place(
-        pack=row["pack"], offset=row["offset"], prefix_length=row["prefix_length"], body_length=row["body_length"]
+        pack=row["pack"],
+        offset=row["offset"],
+        prefix_length=row["prefix_length"],
+        body_length=row["body_length"],
     )
 
 

@@ -31,7 +31,8 @@ CREATE TABLE study(
   id INTEGER PRIMARY KEY,
   organisation TEXT NOT NULL, study_uid TEXT NOT NULL,
   patient_id TEXT NOT NULL, issuer_of_patient_id TEXT NOT NULL,
-  patient_name TEXT NOT NULL, name_search TEXT NOT NULL, referring_physician TEXT NOT NULL, referring_search TEXT NOT NULL,
+  patient_name TEXT NOT NULL, name_search TEXT NOT NULL,
+  referring_physician TEXT NOT NULL, referring_search TEXT NOT NULL,
   birth_date TEXT NOT NULL, sex TEXT NOT NULL,
   accession TEXT NOT NULL, issuer_of_accession TEXT NOT NULL,
   study_date TEXT NOT NULL, study_time TEXT NOT NULL, study_id TEXT NOT NULL, description TEXT NOT NULL,
@@ -104,7 +105,9 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that cannot write."""
     uri = path.resolve().as_uri() + "?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.row_factory = sqlite3.Row
@@ -113,7 +116,9 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 def migrate(connection: sqlite3.Connection) -> int:
     """Bring the tables to the newest shape, each step in its own transaction. Returns the version."""
-    connection.execute("CREATE TABLE IF NOT EXISTS schema_version(version INTEGER PRIMARY KEY, at TEXT NOT NULL)")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_version(version INTEGER PRIMARY KEY, at TEXT NOT NULL)"
+    )
     (current,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
     if current > len(MIGRATIONS):
         raise RuntimeError("the archive index was written by a newer version of this program")
@@ -122,7 +127,9 @@ def migrate(connection: sqlite3.Connection) -> int:
         try:
             for statement in _statements(script):
                 connection.execute(statement)
-            connection.execute("INSERT INTO schema_version VALUES (?, strftime('%Y-%m-%dT%H:%M:%fZ'))", (number,))
+            connection.execute(
+                "INSERT INTO schema_version VALUES (?, strftime('%Y-%m-%dT%H:%M:%fZ'))", (number,)
+            )
         except BaseException:
             connection.execute("ROLLBACK")
             raise

@@ -34,7 +34,10 @@ def digest_of(connection: sqlite3.Connection, organisation: str, sop_uid: str) -
 
 def has_blob(connection: sqlite3.Connection, digest: str) -> bool:
     """Whether the bytes are held by anyone."""
-    return connection.execute("SELECT 1 FROM blob WHERE digest = ?", (bytes.fromhex(digest),)).fetchone() is not None
+    return (
+        connection.execute("SELECT 1 FROM blob WHERE digest = ?", (bytes.fromhex(digest),)).fetchone()
+        is not None
+    )
 
 
 def is_quarantined(connection: sqlite3.Connection, organisation: str, sop_uid: str, digest: str) -> bool:
@@ -64,7 +67,9 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
     if held is not None:
         if held[1] == blob or holding.generation <= held[2]:
             return False
-        _remove_instance(connection, held[0])  # a rescan met an unacknowledged attempt first: the highest wins
+        _remove_instance(
+            connection, held[0]
+        )  # a rescan met an unacknowledged attempt first: the highest wins
     study, new = _study(connection, holding)
     series, new_series = _series(connection, holding, study)
     connection.execute(
@@ -72,7 +77,16 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
         " rows, columns, bits_allocated, samples, photometric, frames, has_waveform, document_type, source, stored_at,"
         " generation) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
-            *(series, blob, holding.organisation, h.study_uid, h.series_uid, h.sop_uid, h.sop_class, h.instance_number),
+            *(
+                series,
+                blob,
+                holding.organisation,
+                h.study_uid,
+                h.series_uid,
+                h.sop_uid,
+                h.sop_class,
+                h.instance_number,
+            ),
             *(h.modality, h.rows, h.columns, h.bits_allocated, h.samples, h.photometric, h.frames),
             *(int(h.has_waveform), h.document_type, holding.source, holding.at, holding.generation),
         ),
@@ -96,7 +110,8 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
 
 def _remove_instance(connection: sqlite3.Connection, instance: int) -> None:
     series, study = connection.execute(
-        "SELECT i.series, s.study FROM instance i JOIN series s ON s.id = i.series WHERE i.id = ?", (instance,)
+        "SELECT i.series, s.study FROM instance i JOIN series s ON s.id = i.series WHERE i.id = ?",
+        (instance,),
     ).fetchone()
     connection.execute("DELETE FROM instance WHERE id = ?", (instance,))
     connection.execute("UPDATE series SET instance_count = instance_count - 1 WHERE id = ?", (series,))
@@ -109,10 +124,19 @@ def _remove_instance(connection: sqlite3.Connection, instance: int) -> None:
 def _blob(connection: sqlite3.Connection, holding: Holding, digest: bytes, place: Place | None) -> int:
     row = connection.execute("SELECT id, generation FROM blob WHERE digest = ?", (digest,)).fetchone()
     if row is not None:
-        if place is not None and holding.generation > row[1]:  # a later copy of the same bytes: the highest wins
+        if (
+            place is not None and holding.generation > row[1]
+        ):  # a later copy of the same bytes: the highest wins
             connection.execute(
                 "UPDATE blob SET pack=?, offset=?, prefix_length=?, body_length=?, generation=? WHERE id=?",
-                (place.pack, place.offset, place.prefix_length, place.body_length, holding.generation, row[0]),
+                (
+                    place.pack,
+                    place.offset,
+                    place.prefix_length,
+                    place.body_length,
+                    holding.generation,
+                    row[0],
+                ),
             )
         return int(row[0])
     if place is None:
@@ -145,8 +169,21 @@ def _study(connection: sqlite3.Connection, holding: Holding) -> tuple[int, bool]
         " stored_at, changed_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,?,?,?,?)",
         (
             *(holding.organisation, h.study_uid, h.patient_id, h.issuer_of_patient_id),
-            *(h.patient_name, name_search(h.patient_name), h.referring_physician, fold(h.referring_physician)),
-            *(h.birth_date, h.sex, h.accession, h.issuer_of_accession, h.study_date, h.study_time, h.study_id),
+            *(
+                h.patient_name,
+                name_search(h.patient_name),
+                h.referring_physician,
+                fold(h.referring_physician),
+            ),
+            *(
+                h.birth_date,
+                h.sex,
+                h.accession,
+                h.issuer_of_accession,
+                h.study_date,
+                h.study_time,
+                h.study_id,
+            ),
             *(h.study_description, h.institution, f"\\{h.modality}\\" if h.modality else "\\"),
             *(h.repaired, holding.source, holding.at, holding.at),
         ),
@@ -169,7 +206,14 @@ def _series(connection: sqlite3.Connection, holding: Holding, study: int) -> tup
         " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,1)",
         (
             *(study, holding.organisation, h.study_uid, h.series_uid, h.modality, h.series_number),
-            *(h.series_description, h.body_part, h.laterality, h.series_date, h.series_time, h.manufacturer_model),
+            *(
+                h.series_description,
+                h.body_part,
+                h.laterality,
+                h.series_date,
+                h.series_time,
+                h.manufacturer_model,
+            ),
         ),
     )
     return int(cursor.lastrowid or 0), True
@@ -190,7 +234,8 @@ def apply_quarantine(connection: sqlite3.Connection, holding: Holding) -> None:
         raise LookupError("a quarantined instance has bytes")
     connection.execute(
         "INSERT INTO quarantine(organisation, study_uid, series_uid, sop_uid, digest, source, received_at, state, pack,"
-        " offset, prefix_length, body_length, generation) VALUES (?,?,?,?,?,?,?,'open',?,?,?,?,?) ON CONFLICT DO NOTHING",
+        " offset, prefix_length, body_length, generation)"
+        " VALUES (?,?,?,?,?,?,?,'open',?,?,?,?,?) ON CONFLICT DO NOTHING",
         (
             *(holding.organisation, h.study_uid, h.series_uid, h.sop_uid, bytes.fromhex(holding.digest)),
             *(holding.source, holding.at, place.pack, place.offset, place.prefix_length, place.body_length),
@@ -198,7 +243,8 @@ def apply_quarantine(connection: sqlite3.Connection, holding: Holding) -> None:
         ),
     )
     connection.execute(
-        "INSERT INTO change(at, kind, organisation, study_uid, series_uid, sop_uid) VALUES (?, 'quarantined', ?, ?, ?, ?)",
+        "INSERT INTO change(at, kind, organisation, study_uid, series_uid, sop_uid)"
+        " VALUES (?, 'quarantined', ?, ?, ?, ?)",
         (holding.at, holding.organisation, h.study_uid, h.series_uid, h.sop_uid),
     )
 
@@ -206,7 +252,8 @@ def apply_quarantine(connection: sqlite3.Connection, holding: Holding) -> None:
 def apply_metadata(connection: sqlite3.Connection, digest: str, pack: int, offset: int, length: int) -> None:
     """Enter where the metadata of a dataset lies."""
     connection.execute(
-        "UPDATE blob SET metadata_pack = ?, metadata_offset = ?, metadata_length = ?, metadata_state = 1 WHERE digest = ?",
+        "UPDATE blob SET metadata_pack = ?, metadata_offset = ?, metadata_length = ?, metadata_state = 1"
+        " WHERE digest = ?",
         (pack, offset, length, bytes.fromhex(digest)),
     )
 

@@ -111,7 +111,12 @@ def read_record(read: Read, offset: int, size: int) -> Record | None:
     if len(fixed) < _FIXED.size:
         return None
     magic, version, kind, label_length, prefix_length, body_length, checksum = _FIXED.unpack(fixed)
-    if magic != RECORD_MAGIC or version != VERSION or label_length > _MAX_LABEL or prefix_length > _MAX_PREFIX:
+    if (
+        magic != RECORD_MAGIC
+        or version != VERSION
+        or label_length > _MAX_LABEL
+        or prefix_length > _MAX_PREFIX
+    ):
         return None
     head = _FIXED.size + label_length + prefix_length
     if offset + head + body_length > size:
@@ -153,7 +158,8 @@ def body_is_whole(read: Read, record: Record) -> bool:
 
 def scan(read: Read, start: int, size: int, *, resume: bool = True) -> Iterator[Record | int]:
     """The valid records from `start`. Where bytes are not a record, their offset is yielded, and with `resume` the
-    scan goes on at the next border that carries the magic and a valid head."""
+    scan goes on at the next border that carries the magic and a valid head.
+    """
     offset = start + padding(start)
     while offset < size:
         record = read_record(read, offset, size)

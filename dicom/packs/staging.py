@@ -52,11 +52,20 @@ class Staging:
         return os.pread(self._fd, size, RESERVE + offset)
 
     def publish(
-        self, root: Path, pack: int, archive: bytes, kind: Kind, label: dict[str, Any], prefix: bytes, dataset_start: int
+        self,
+        root: Path,
+        pack: int,
+        archive: bytes,
+        kind: Kind,
+        label: dict[str, Any],
+        prefix: bytes,
+        dataset_start: int,
     ) -> tuple[int, int]:
-        """Turn the file into pack `pack`. Returns (offset of the record's prefix, size of the pack). Raises StorageError."""
+        """Turn the file into pack `pack`. Returns (offset of the record's prefix, size). Raises StorageError."""
         end = RESERVE + dataset_start  # where the dataset starts in the file
-        head = encode_head(kind, label, prefix, self.length - dataset_start, head_length=end - PACK_HEADER.size)
+        head = encode_head(
+            kind, label, prefix, self.length - dataset_start, head_length=end - PACK_HEADER.size
+        )
         target = pack_path(root, pack)
         try:
             self._fault("stage.header")
@@ -65,7 +74,7 @@ class Staging:
             os.fsync(self._fd)
             sync_new_directories(target.parent, root)
             self._fault("stage.rename")
-            os.rename(self.path, target)
+            self.path.rename(target)
             self._fault("stage.dirsync")
             sync_directory(target.parent)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,19 +35,16 @@ def warm() -> None:
 class Attributes:
     """Top-level attributes of a dataset by tag, read when asked for."""
 
-    def __init__(self, walker: Walker) -> None:
+    def __init__(self, walker: Walker, elements: Iterable[Element] | None = None) -> None:
         self.walker = walker
         self._elements: dict[int, Element] = {}
-        for element in walker.elements():
+        for element in walker.elements() if elements is None else elements:
             self._elements.setdefault(element.tag, element)
 
     @classmethod
     def of_item(cls, walker: Walker, start: int, end: int, *, explicit: bool) -> Attributes:
         """The attributes of one sequence item."""
-        out = cls.__new__(cls)
-        out.walker = walker
-        out._elements = {e.tag: e for e in walker.elements(start, end, depth=2, explicit=explicit)}
-        return out
+        return cls(walker, walker.elements(start, end, depth=2, explicit=explicit))
 
     def __contains__(self, tag: int) -> bool:
         return tag in self._elements
@@ -144,7 +142,9 @@ class Image:
             if not self._words():
                 return window.bytes(layout.offset + first, last - first)
             begin, end = first & ~1, min(last + 1 & ~1, layout.length & ~1)
-            pairs = np.frombuffer(window.bytes(layout.offset + begin, end - begin), ">u2").astype("<u2").tobytes()
+            pairs = (
+                np.frombuffer(window.bytes(layout.offset + begin, end - begin), ">u2").astype("<u2").tobytes()
+            )
             return pairs[first - begin : last - begin]
         if layout.kind is PixelKind.UNCERTAIN:
             raise CannotRenderError(code="frames_unclear")
@@ -223,7 +223,9 @@ class Image:
         elif self.syntax in JPEG_2000_FAMILY:
             _check_size(data, self, jpeg=False)
             array = _decode(imagecodecs.jpeg2k_decode, data)
-            self.result_photometric = "RGB" if self.photometric in {"YBR_RCT", "YBR_ICT"} else self.photometric
+            self.result_photometric = (
+                "RGB" if self.photometric in {"YBR_RCT", "YBR_ICT"} else self.photometric
+            )
         else:
             raise CannotRenderError(code="transfer_syntax_not_decoded")
         if array.shape[:2] != (self.rows, self.columns):
@@ -255,9 +257,7 @@ class Image:
         lossless = self.syntax not in {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
         if lossless:
             return _decode(imagecodecs.jpeg8_decode, data)
-        array = _decode(
-            lambda d: imagecodecs.jpeg8_decode(d, colorspace=stored, outcolorspace="RGB"), data
-        )
+        array = _decode(lambda d: imagecodecs.jpeg8_decode(d, colorspace=stored, outcolorspace="RGB"), data)
         self.result_photometric = "RGB"
         return array
 
@@ -345,13 +345,15 @@ def to_rgb(ybr: Array) -> Array:
     """YBR_FULL to RGB (PS3.3 §C.7.6.3.1.2), 8 bit."""
     y, cb, cr = (ybr[..., i].astype(np.float32) for i in range(3))
     out = np.empty(ybr.shape, np.uint8)
-    for i, channel in enumerate((y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128))):
+    for i, channel in enumerate(
+        (y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128))
+    ):
         out[..., i] = np.clip(channel + 0.5, 0, 255).astype(np.uint8)
     return out
 
 
 def jpeg_colours(data: bytes, photometric: str) -> str:
-    """In which colours a three-component JPEG was coded: its Adobe or JFIF marker, its component names, then the dataset."""
+    """In which colours a three-component JPEG was coded: by its markers, its component names, then the dataset."""
     i = 2
     while i + 4 <= len(data) and data[i] == 0xFF:
         marker, length = data[i + 1], int.from_bytes(data[i + 2 : i + 4], "big")

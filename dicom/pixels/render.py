@@ -61,7 +61,9 @@ def render(image: Image, number: int, wanted: Rendering) -> bytes:
 def _colours(image: Image, array: Array, number: int, wanted: Rendering) -> Array:
     if array.ndim == 3:
         if array.dtype != np.uint8:
-            array = (np.clip(array.astype(np.int64) >> max(image.bits_stored - 8, 0), 0, 255)).astype(np.uint8)
+            array = (np.clip(array.astype(np.int64) >> max(image.bits_stored - 8, 0), 0, 255)).astype(
+                np.uint8
+            )
         return np.ascontiguousarray(array[..., :3])
     if image.photometric == "PALETTE COLOR":
         return _palette(image, array)
@@ -87,7 +89,9 @@ def grayscale(image: Image, array: Array, number: int, window: tuple[float, floa
     # At most 65,536 different values: compute each once, then look up.
     values = np.arange(low, high + 1, dtype=np.float64)
     padding = _padding(image)
-    table = _voi(image, _modality(image, values, functional), functional, window, stored=values, padding=padding)
+    table = _voi(
+        image, _modality(image, values, functional), functional, window, stored=values, padding=padding
+    )
     if inverse:
         table = 255 - table
     return table[(stored - low).astype(np.intp) if low else stored.astype(np.intp)]
@@ -216,7 +220,9 @@ def _palette(image: Image, array: Array) -> Array:
     if 0x00281201 not in a:
         raise CannotRenderError(code="segmented_palette" if 0x00281221 in a else "no_palette")
     out = np.empty((*array.shape, 3), np.uint8)
-    for i, (descriptor, data) in enumerate(((0x00281101, 0x00281201), (0x00281102, 0x00281202), (0x00281103, 0x00281203))):
+    for i, (descriptor, data) in enumerate(
+        ((0x00281101, 0x00281201), (0x00281102, 0x00281202), (0x00281103, 0x00281203))
+    ):
         table, first = _lut(a, descriptor, data, signed=image.signed)
         bits = int(np.frombuffer(a.raw(descriptor)[:6], a.order + "u2")[2])
         if bits > 8 and int(table.max()) > 255:

@@ -8,6 +8,7 @@ import resource
 import socket
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -54,7 +55,7 @@ def main(fd: int, settings: str) -> None:
 
 
 def _confine(limits: Limits) -> None:
-    with open("/proc/self/statm", encoding="ascii") as file:
+    with Path("/proc/self/statm").open(encoding="ascii") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
     memory = size + limits.worker_memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

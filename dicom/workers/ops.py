@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 from pydicom.datadict import dictionary_VR
 
@@ -89,7 +89,11 @@ class Dataset:
     @property
     def budget(self) -> Budget:
         limits = self.limits
-        return Budget(elements=limits.worker_elements, header_bytes=limits.worker_header_bytes, depth=limits.header_depth)
+        return Budget(
+            elements=limits.worker_elements,
+            header_bytes=limits.worker_header_bytes,
+            depth=limits.header_depth,
+        )
 
     @property
     def walker(self) -> Walker:
@@ -103,7 +107,7 @@ class Dataset:
             os.close(fd)
             self._fd = -1
 
-    def __enter__(self) -> Dataset:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,7 +133,9 @@ def metadata(args: Args, limits: Limits) -> list[bytes | None]:
         data = None
         with suppress(DicomError, RecursionError), Dataset(blob, limits) as dataset:
             value = JsonWriter(dataset.walker, vr_of, max_depth=limits.header_depth).dataset()
-            data = zlib.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"), 6)
+            data = zlib.compress(
+                json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"), 6
+            )
         out.append(data)
     return out
 

@@ -20,7 +20,16 @@ from typing import Any
 
 import msgspec
 
-from dicom.errors import BusyError, CannotRenderError, IntegrityError, NotFoundError, RefusedError, UnsupportedError, WorkerError, WorkerTimeoutError
+from dicom.errors import (
+    BusyError,
+    CannotRenderError,
+    IntegrityError,
+    NotFoundError,
+    RefusedError,
+    UnsupportedError,
+    WorkerError,
+    WorkerTimeoutError,
+)
 from dicom.model import Limits
 
 log = logging.getLogger(__name__)
@@ -39,7 +48,9 @@ _ERRORS: dict[str, type[Exception]] = {
 class _Worker:
     """One child process and its stream."""
 
-    def __init__(self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.process = process
         self.reader = reader
         self.writer = writer
@@ -106,7 +117,10 @@ class WorkerPool:
         self._count = count
         self._limits = limits
         self._idle: list[_Worker] = []
-        self._waiting: tuple[deque[asyncio.Future[_Worker]], deque[asyncio.Future[_Worker]]] = (deque(), deque())
+        self._waiting: tuple[deque[asyncio.Future[_Worker]], deque[asyncio.Future[_Worker]]] = (
+            deque(),
+            deque(),
+        )
         self._busy: set[_Worker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = False
@@ -137,8 +151,10 @@ class WorkerPool:
         """Process ids of the living workers."""
         return [worker.process.pid for worker in (*self._idle, *self._busy)]
 
-    async def call(self, op: str, args: dict[str, Any], *, background: bool = False, seconds: float | None = None) -> Any:
-        """The result of `dicom.workers.ops.<op>`. Raises WorkerError, WorkerTimeoutError or what the operation raised."""
+    async def call(
+        self, op: str, args: dict[str, Any], *, background: bool = False, seconds: float | None = None
+    ) -> Any:
+        """The result of `dicom.workers.ops.<op>`. Raises WorkerError, WorkerTimeoutError or what it raised."""
         message = msgspec.msgpack.encode((op, args))
         worker = await self._take(background)
         healthy = False

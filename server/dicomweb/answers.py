@@ -68,7 +68,13 @@ def size_of(pieces: Iterable[Piece]) -> int:
 
 
 async def send(
-    request: web.Request, archive: Archive, pieces: list[Piece], content_type: str, *, etag: str, **headers: str
+    request: web.Request,
+    archive: Archive,
+    pieces: list[Piece],
+    content_type: str,
+    *,
+    etag: str,
+    **headers: str,
 ) -> web.StreamResponse:
     """The pieces as one body: read at once when small, else streamed from the packs with back-pressure."""
     total = size_of(pieces)
@@ -99,7 +105,12 @@ def _join(archive: Archive, pieces: list[Piece]) -> bytes:
 
 
 async def send_json(
-    request: web.Request, data: bytes, *, content_type: str = "application/dicom+json", etag: str = "", **headers: str
+    request: web.Request,
+    data: bytes,
+    *,
+    content_type: str = "application/dicom+json",
+    etag: str = "",
+    **headers: str,
 ) -> web.Response:
     """JSON, gzipped where the client takes it and it is worth it."""
     heads = {**COMMON, "Vary": "Accept, Accept-Encoding", "Content-Type": content_type, **headers}

@@ -68,9 +68,13 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     archive, rows = await _rows(request, "download")
     single, allowed = False, False
     for entry in _accept(request):
-        if entry.part in {_DICOM, *_ANY} and entry.transfer_syntax in {"", "*", *(row.transfer_syntax for row in rows)}:
+        if entry.part in {_DICOM, *_ANY} and entry.transfer_syntax in {
+            "",
+            "*",
+            *(row.transfer_syntax for row in rows),
+        }:
             allowed = True
-            single = not entry.multipart and len(rows) == 1 and entry.name != "*/*" or (
+            single = (not entry.multipart and len(rows) == 1 and entry.name != "*/*") or (
                 entry.name == "*/*" and "instance" in request.match_info
             )
             break
@@ -111,7 +115,11 @@ async def retrieve_metadata(request: web.Request) -> web.StreamResponse:
         return unchanged
     parts = await archive.metadata(rows)
     body = await asyncio.to_thread(
-        lambda: b"[" + b",".join(with_base(part, _url(base, row)) for row, part in zip(rows, parts, strict=True)) + b"]"
+        lambda: (
+            b"["
+            + b",".join(with_base(part, _url(base, row)) for row, part in zip(rows, parts, strict=True))
+            + b"]"
+        )
     )
     return await send_json(request, body, content_type=content_type, etag=etag)
 
@@ -119,7 +127,8 @@ async def retrieve_metadata(request: web.Request) -> web.StreamResponse:
 @guarded
 async def retrieve_frames(request: web.Request) -> web.StreamResponse:
     """Frames by number. Stored compressed ones go out as they are for `transfer-syntax=*` or their own syntax or image
-    type; without a transfer syntax the standard means explicit little endian (PS3.18 §8.7.3.4), made by a worker."""
+    type; without a transfer syntax the standard means explicit little endian (PS3.18 §8.7.3.4), made by a worker.
+    """
     archive, (row,) = await _rows(request, "pixels")
     numbers = _frame_numbers(request.match_info["frames"])
     stored, media, multipart = _negotiate_frames(request, row, len(numbers))
@@ -137,7 +146,9 @@ async def retrieve_frames(request: web.Request) -> web.StreamResponse:
     if not multipart:
         return await send(request, archive, pieces, part_type, etag=etag)
     pieces.append(closing(boundary))
-    return await send(request, archive, pieces, f'multipart/related; type="{media}"; boundary={boundary}', etag=etag)
+    return await send(
+        request, archive, pieces, f'multipart/related; type="{media}"; boundary={boundary}', etag=etag
+    )
 
 
 async def _frame(archive: Archive, row: InstanceRow, number: int, *, stored: bool) -> Sequence[Piece]:
@@ -197,7 +208,9 @@ async def retrieve_bulkdata(request: web.Request) -> web.StreamResponse:
         return await send(request, archive, [found], _OCTETS, etag=etag, **_disposition("value.bin"))
     boundary = boundary_of(etag)
     pieces: list[Piece] = [part_head(boundary, _OCTETS, first=True), found, closing(boundary)]
-    return await send(request, archive, pieces, f'multipart/related; type="{_OCTETS}"; boundary={boundary}', etag=etag)
+    return await send(
+        request, archive, pieces, f'multipart/related; type="{_OCTETS}"; boundary={boundary}', etag=etag
+    )
 
 
 @guarded
@@ -228,9 +241,13 @@ async def _document(request: web.Request, archive: Archive, row: InstanceRow) ->
     return await send(request, archive, [data], kind, etag=etag, **_disposition(name))
 
 
-async def _picture(request: web.Request, archive: Archive, row: InstanceRow, *, thumbnail: bool) -> web.StreamResponse:
+async def _picture(
+    request: web.Request, archive: Archive, row: InstanceRow, *, thumbnail: bool
+) -> web.StreamResponse:
     wanted = _wishes(request, thumbnail=thumbnail)
-    numbers = _frame_numbers(request.match_info.get("frames") or str(max(1, (row.pixels.frames + 1) // 2) if thumbnail else 1))
+    numbers = _frame_numbers(
+        request.match_info.get("frames") or str(max(1, (row.pixels.frames + 1) // 2) if thumbnail else 1)
+    )
     if len(numbers) > 1:
         raise BadQueryError(code="bad_frame_list")
     etag = validator("picture", row.digest, numbers, wanted.tag())
@@ -278,7 +295,9 @@ def _wishes(request: web.Request, *, thumbnail: bool) -> Picture:
     quality = int(_number(query.get("quality", "80" if thumbnail else "90"), "bad_quality"))
     if not 1 <= quality <= 100:
         raise BadQueryError(code="bad_quality")
-    return Picture(format="png" if kind == "png" else "jpeg", quality=quality, window=window, viewport=viewport)
+    return Picture(
+        format="png" if kind == "png" else "jpeg", quality=quality, window=window, viewport=viewport
+    )
 
 
 def _number(text: str, code: str) -> float:
@@ -304,5 +323,3 @@ async def retrieve_waveform(request: web.Request) -> web.StreamResponse:
         body = await asyncio.to_thread(lambda: gzip.compress(zlib.decompress(packed), 4, mtime=0))
         return web.Response(body=body, headers={**headers, "Content-Encoding": "gzip"})
     return web.Response(body=await asyncio.to_thread(zlib.decompress, packed), headers=headers)
-
-

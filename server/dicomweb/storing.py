@@ -74,7 +74,11 @@ async def store_instances(request: web.Request) -> web.StreamResponse:
     good = sum(result.outcome in {"stored", "duplicate"} for result in results)
     # PS3.18 Table 10.5.3-1: 200 all, 202 some, 409 none.
     status = 200 if good == len(results) and cut is None else 202 if good else 409
-    headers = {"Cache-Control": "no-store", "Warning": '299 huizhen "The body ended early"'} if cut else {"Cache-Control": "no-store"}
+    headers = (
+        {"Cache-Control": "no-store", "Warning": '299 huizhen "The body ended early"'}
+        if cut
+        else {"Cache-Control": "no-store"}
+    )
     return web.Response(status=status, body=body, content_type="application/dicom+json", headers=headers)
 
 
@@ -92,7 +96,9 @@ async def _store_parts(
                 raise BadQueryError(code="bad_multipart")
             await gate.acquire()
             part = _Part(parts.body())
-            task = asyncio.create_task(archive.ingest(part, organisation=holder, source="stow", study_uid=study_uid))
+            task = asyncio.create_task(
+                archive.ingest(part, organisation=holder, source="stow", study_uid=study_uid)
+            )
             task.add_done_callback(lambda _: gate.release())
             tasks.append(task)
             # The next part can be read once this one's bytes are: its commit goes on meanwhile.

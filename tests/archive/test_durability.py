@@ -25,7 +25,8 @@ def die(root, point, occurrence):
         cwd=HERE,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
+        check=False,
     )
     return done.returncode, [line.split() for line in done.stdout.splitlines()]
 
@@ -75,7 +76,9 @@ async def test_killed_at_a_named_point_and_opened_again(tmp_path, point, occurre
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-@pytest.mark.parametrize("point", [p for p in POINTS if p not in {"acknowledge", "checkpoint", "index.commit.done"}])
+@pytest.mark.parametrize(
+    "point", [p for p in POINTS if p not in {"acknowledge", "checkpoint", "index.commit.done"}]
+)
 async def test_a_failing_disk_refuses_the_upload_and_the_next_one_goes_through(tmp_path, point, number):
     broken = True
 
@@ -158,9 +161,18 @@ def everything_in(root):
 async def test_a_rescan_of_packs_alone_makes_the_same_index(tmp_path):
     from tests.archive.files import real
 
-    archive = Archive.open(tmp_path, worker_count=1, limits=Limits(pack_bytes=64 << 10, inline_bytes=200 << 10))
+    archive = Archive.open(
+        tmp_path, worker_count=1, limits=Limits(pack_bytes=64 << 10, inline_bytes=200 << 10)
+    )
     await archive.start()
-    names = ["CT_small.dcm", "MR_small_RLE.dcm", "examples_ybr_color.dcm", "waveform_ecg.dcm", "image_dfl.dcm", "rtdose_rle.dcm"]
+    names = [
+        "CT_small.dcm",
+        "MR_small_RLE.dcm",
+        "examples_ybr_color.dcm",
+        "waveform_ecg.dcm",
+        "image_dfl.dcm",
+        "rtdose_rle.dcm",
+    ]
     for name in names:
         assert (await archive.ingest(real(name), organisation="A", source="test")).outcome == "stored"
         await archive.ingest(real(name), organisation="B", source="test")

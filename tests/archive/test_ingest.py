@@ -26,7 +26,12 @@ async def chunks(data, size=1000):
 async def test_the_result_carries_what_matching_needs(archive):
     result = await send(archive, make(AccessionNumber="ACC9"))
     assert (result.outcome, result.reason, result.new_study) == ("stored", None, True)
-    assert (result.accession, result.patient_id, result.birth_date, result.sex) == ("ACC9", "P1", "19700101", "M")
+    assert (result.accession, result.patient_id, result.birth_date, result.sex) == (
+        "ACC9",
+        "P1",
+        "19700101",
+        "M",
+    )
     assert result.patient_name == "Zhang^San=张^三"
     assert (await send(archive, make("1.2.3.1.2"))).new_study is False
 
@@ -87,7 +92,9 @@ async def test_another_organisation_may_hold_other_bytes_under_the_same_uid(arch
 
 
 async def test_a_large_body_is_staged_and_becomes_a_pack_of_its_own(tmp_path):
-    archive = Archive.open(tmp_path, worker_count=0, limits=Limits(inline_bytes=100_000, memory_bytes=400_000))
+    archive = Archive.open(
+        tmp_path, worker_count=0, limits=Limits(inline_bytes=100_000, memory_bytes=400_000)
+    )
     await archive.start()
     data = make(pixels=bytes(2_000_000), Rows=500_000 // 10, Columns=20)
     result = await send(archive, chunks(data, 7777))
@@ -196,7 +203,9 @@ async def test_a_deflate_bomb_is_refused_and_the_worker_lives(working_archive):
     from dicom.part10 import build_prefix
 
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    body = packer.compress(b"\x08\x00\x05\x00CS\x00\x00") + b"".join(packer.compress(bytes(1 << 20)) for _ in range(600))
+    body = packer.compress(b"\x08\x00\x05\x00CS\x00\x00") + b"".join(
+        packer.compress(bytes(1 << 20)) for _ in range(600)
+    )
     body += packer.flush()
     assert len(body) < 1 << 20
     prefix = build_prefix(sop_class="1.2", sop_uid="1.3", transfer_syntax="1.2.840.10008.1.2.1.99")

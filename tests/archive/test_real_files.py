@@ -23,11 +23,18 @@ from tests.archive.files import name_of, real, real_files
 EVERYTHING = Scope.everything()
 # Reasons written by hand; every other file must be stored.
 EXPECTED = {
-    **{"MR_truncated.dcm": "truncated", "rtplan_truncated.dcm": "truncated"},
-    **{"JPEGLSNearLossless_08.dcm": "missing_uid", "JPEGLSNearLossless_16.dcm": "missing_uid"},
-    **{"SC_rgb_jls_lossy_line.dcm": "missing_uid", "SC_rgb_jls_lossy_sample.dcm": "missing_uid"},
-    **{"UN_sequence.dcm": "missing_uid", "meta_missing_tsyntax.dcm": "not_dicom", "no_meta.dcm": "not_dicom"},
-    **{"empty_charset_LEI.dcm": "not_dicom", "nested_priv_SQ.dcm": "not_dicom", "priv_SQ.dcm": "not_dicom"},
+    "MR_truncated.dcm": "truncated",
+    "rtplan_truncated.dcm": "truncated",
+    "JPEGLSNearLossless_08.dcm": "missing_uid",
+    "JPEGLSNearLossless_16.dcm": "missing_uid",
+    "SC_rgb_jls_lossy_line.dcm": "missing_uid",
+    "SC_rgb_jls_lossy_sample.dcm": "missing_uid",
+    "UN_sequence.dcm": "missing_uid",
+    "meta_missing_tsyntax.dcm": "not_dicom",
+    "no_meta.dcm": "not_dicom",
+    "empty_charset_LEI.dcm": "not_dicom",
+    "nested_priv_SQ.dcm": "not_dicom",
+    "priv_SQ.dcm": "not_dicom",
     "no_meta_group_length.dcm": "not_dicom",
 }
 
@@ -66,16 +73,14 @@ async def everything(root):
     await archive.close()
 
 
-
-
-
 @pytest.mark.asyncio(loop_scope="module")
 async def test_every_file_is_stored_or_refused_for_the_expected_reason(everything):
     _, results = everything
     wrong = {
         name_of(path): (result.outcome, result.reason)
         for path, (result, _) in results.items()
-        if result.reason != expected_reason(path) or (result.outcome == "stored") != (expected_reason(path) is None)
+        if result.reason != expected_reason(path)
+        or (result.outcome == "stored") != (expected_reason(path) is None)
     }
     assert not wrong
     assert len(results) == len(real_files()) > 170
@@ -111,13 +116,18 @@ async def test_native_frames_are_the_files_pixel_bytes(everything):
         if result.outcome != "stored":
             continue
         row = archive.instance(scope, result.study_uid, result.series_uid, result.sop_uid)
-        if row.pixels.kind is not PixelKind.NATIVE or row.pixels.length < row.pixels.frames * row.pixels.frame_length:
+        if (
+            row.pixels.kind is not PixelKind.NATIVE
+            or row.pixels.length < row.pixels.frames * row.pixels.frame_length
+        ):
             continue
         ds = read(path.read_bytes())
         frames = b"".join([await archive.frame(row, n) for n in range(1, row.pixels.frames + 1)])
         want = ds.PixelData
         if row.transfer_syntax == "1.2.840.10008.1.2.2":
-            width = 2 if ds.BitsAllocated == 8 and ds["PixelData"].VR == "OW" else max(ds.BitsAllocated // 8, 1)
+            width = (
+                2 if ds.BitsAllocated == 8 and ds["PixelData"].VR == "OW" else max(ds.BitsAllocated // 8, 1)
+            )
             if ds["PixelData"].VR == "OW" and ds.BitsAllocated <= 8:
                 width = 2
             want = np.frombuffer(want, f">u{width}").astype(f"<u{width}").tobytes()
@@ -160,7 +170,12 @@ async def test_decoded_frames_equal_pydicoms_own_decoding(everything):
 
 @pytest.mark.parametrize(
     "name",
-    ["SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_dcmtk_+eb+cy+np.dcm", "SC_rgb_dcmtk_+eb+cr.dcm", "SC_rgb_jpeg_lossy_gdcm.dcm"],
+    [
+        "SC_rgb_jpeg_dcmtk.dcm",
+        "SC_rgb_dcmtk_+eb+cy+np.dcm",
+        "SC_rgb_dcmtk_+eb+cr.dcm",
+        "SC_rgb_jpeg_lossy_gdcm.dcm",
+    ],
 )
 @pytest.mark.asyncio(loop_scope="module")
 async def test_colours_of_jpeg_are_those_of_the_uncompressed_original(everything, name):
@@ -236,14 +251,32 @@ async def test_the_ecg_is_in_millivolts_as_pydicom_computes_it(everything):
     want = multiplex_array(ds, 0, as_raw=False)  # microvolts
     import base64
 
-    assert [lead["name"] for lead in value["leads"]] == ["I", "II", "III", "aVR", "aVL", "aVF", *(f"V{n}" for n in range(1, 7))]
+    assert [lead["name"] for lead in value["leads"]] == [
+        "I",
+        "II",
+        "III",
+        "aVR",
+        "aVL",
+        "aVF",
+        *(f"V{n}" for n in range(1, 7)),
+    ]
     assert value["samplingHz"] == 1000.0 and value["durationMs"] == 10000.0
     for number, lead in enumerate(value["leads"]):
         assert lead["unit"] == "uV"
         samples = np.frombuffer(base64.b64decode(lead["samples"]), "<i2") * lead["scale"] + lead["offset"]
         np.testing.assert_allclose(samples, want[:, number], atol=1e-9)
     assert value["measurements"] == pytest.approx(
-        {"rr": 982, "pr": 161, "qrs": 75, "qt": 368, "qtc": 370, "pAxis": 74, "axis": 52, "tAxis": 57, "heartRate": 60000 / 982}
+        {
+            "rr": 982,
+            "pr": 161,
+            "qrs": 75,
+            "qt": 368,
+            "qtc": 370,
+            "pAxis": 74,
+            "axis": 52,
+            "tAxis": 57,
+            "heartRate": 60000 / 982,
+        }
     )
     assert [note["text"] for note in value["annotations"][:2]] == ["RITMO SINUSALE", "ECG NORMALE"]
     assert value["groups"][0]["label"] == "MEDIAN BEAT"
@@ -256,7 +289,9 @@ def test_waveform_values_are_float32_millivolts():
 
     data = real("waveform_ecg.dcm")
     head = split_file(Window.of(data))
-    waves = read_waveforms(Walker(Window.of(memoryview(data)[head.dataset_start :]), explicit=True, little=True))
+    waves = read_waveforms(
+        Walker(Window.of(memoryview(data)[head.dataset_start :]), explicit=True, little=True)
+    )
     want = multiplex_array(read(data), 0, as_raw=False) / 1000.0
     assert waves[0].channels[1].samples.dtype == np.float32
     np.testing.assert_allclose(waves[0].channels[1].samples, want[:, 1], atol=1e-6)

@@ -39,7 +39,16 @@ scopes = st.builds(
 queries = st.builds(
     Query,
     matches=st.dictionaries(
-        st.sampled_from(["PatientName", "StudyDate", "ModalitiesInStudy", "Modality", "StudyInstanceUID", "SOPInstanceUID"]),
+        st.sampled_from(
+            [
+                "PatientName",
+                "StudyDate",
+                "ModalitiesInStudy",
+                "Modality",
+                "StudyInstanceUID",
+                "SOPInstanceUID",
+            ]
+        ),
         st.just(""),
         max_size=2,
     ),
@@ -64,7 +73,9 @@ def world(path, rows):
     migrate(connection)
     held = {}
     connection.execute("BEGIN")
-    for generation, (organisation, study, series, number, name, modality, date, variant) in enumerate(rows, 1):
+    for generation, (organisation, study, series, number, name, modality, date, variant) in enumerate(
+        rows, 1
+    ):
         sop = f"{study}.{series}.{number}"
         if (organisation, sop) in held:
             continue
@@ -123,14 +134,22 @@ def test_answers_are_exactly_what_the_oracle_permits(tmp_path, rows, scope, quer
             assert row.series_count == len({value[1] for value in mine})
             assert set(row.modalities) == {value[3] for value in mine}
             assert scope.allows(row.organisation, row.study_uid)
-        assert {row.series_uid for row in reader.series(scope, Query(), 1000)} == {value[1] for value in allowed}
+        assert {row.series_uid for row in reader.series(scope, Query(), 1000)} == {
+            value[1] for value in allowed
+        }
         for row in reader.series(scope, Query(), 1000):
             assert row.instance_count == len({value[2] for value in allowed if value[1] == row.series_uid})
-        assert sorted(row.sop_uid for row in reader.instances(scope, Query(), 1000)) == sorted({value[2] for value in allowed})
+        assert sorted(row.sop_uid for row in reader.instances(scope, Query(), 1000)) == sorted(
+            {value[2] for value in allowed}
+        )
         # Any query answers with a subset, and pages are parts of one list.
         asked = Query(matches=matches, offset=query.offset, fuzzy=query.fuzzy)
         whole = Query(matches=matches, fuzzy=query.fuzzy)
-        for search, column, place in ((reader.studies, "study_uid", 0), (reader.series, "series_uid", 1), (reader.instances, "sop_uid", 2)):
+        for search, column, place in (
+            (reader.studies, "study_uid", 0),
+            (reader.series, "series_uid", 1),
+            (reader.instances, "sop_uid", 2),
+        ):
             found = [getattr(row, column) for row in search(scope, whole, 1000)]
             assert set(found) <= {value[place] for value in allowed}
             assert len(found) == len(set(found))
@@ -165,7 +184,10 @@ def test_names_are_found_by_either_script_and_with_or_without_caret(tmp_path):
     scope = Scope(organisations=frozenset({"A"}))
 
     def find(name, fuzzy=False):
-        return {row.study_uid for row in reader.studies(scope, Query(matches={"PatientName": name}, fuzzy=fuzzy), 10)}
+        return {
+            row.study_uid
+            for row in reader.studies(scope, Query(matches={"PatientName": name}, fuzzy=fuzzy), 10)
+        }
 
     assert find("李四") == find("李^四") == find("li^si") == find("LI SI") == {"1.1"}
     assert find("LI*") == {"1.1", "1.2"}

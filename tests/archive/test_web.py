@@ -50,7 +50,14 @@ async def service(tmp_path_factory):
     for method, path, handler, _action in ROUTES:
         app.router.add_route(method, path, handler)
     held.rows = {}
-    for name in ("CT_small.dcm", "MR_small_RLE.dcm", "examples_ybr_color.dcm", "waveform_ecg.dcm", "JPEG2000.dcm", "MR_small_bigendian.dcm"):
+    for name in (
+        "CT_small.dcm",
+        "MR_small_RLE.dcm",
+        "examples_ybr_color.dcm",
+        "waveform_ecg.dcm",
+        "JPEG2000.dcm",
+        "MR_small_bigendian.dcm",
+    ):
         organisation = "A" if name != "MR_small_bigendian.dcm" else "B"
         result = await archive.ingest(real(name), organisation=organisation, source="test")
         assert result.outcome == "stored"
@@ -92,7 +99,10 @@ def parts_of(response, body):
 
 
 def multipart(*bodies, boundary="XX"):
-    out = b"".join(f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + body + b"\r\n" for body in bodies)
+    out = b"".join(
+        f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + body + b"\r\n"
+        for body in bodies
+    )
     return out + f"--{boundary}--\r\n".encode()
 
 
@@ -115,7 +125,12 @@ async def test_what_ohif_asks_for_a_list_is_answered(service):
 @module_loop
 async def test_a_search_by_patient_and_by_study_finds_that_study(service):
     uid = service.rows["CT_small.dcm"].study_uid
-    for query in (f"StudyInstanceUID={uid}", "00100020=1CT1", "PatientName=compressedsamples^ct*", "StudyDate=20040101-20040131&ModalitiesInStudy=CT"):
+    for query in (
+        f"StudyInstanceUID={uid}",
+        "00100020=1CT1",
+        "PatientName=compressedsamples^ct*",
+        "StudyDate=20040101-20040131&ModalitiesInStudy=CT",
+    ):
         _, body = await get(service, f"/dicom-web/studies?{query}")
         assert [s["0020000D"]["Value"][0] for s in json.loads(body)] == [uid], query
 
@@ -124,8 +139,14 @@ async def test_a_search_by_patient_and_by_study_finds_that_study(service):
 async def test_a_search_without_result_is_204_and_a_bad_one_is_400(service):
     response, _ = await get(service, "/dicom-web/studies?PatientID=nobody")
     assert response.status == 204
-    for query in ("limit=-1", "offset=x", "StudyDate=yesterday", "fuzzymatching=maybe", "StudyInstanceUID=1.2/../3"):
-        response, body = await get(service, f"/dicom-web/studies?{query}")
+    for query in (
+        "limit=-1",
+        "offset=x",
+        "StudyDate=yesterday",
+        "fuzzymatching=maybe",
+        "StudyInstanceUID=1.2/../3",
+    ):
+        response, _body = await get(service, f"/dicom-web/studies?{query}")
         assert response.status == 400, query
         assert response.headers["Content-Type"].startswith("application/problem+json")
 
@@ -156,7 +177,11 @@ async def test_nothing_outside_the_scope_is_served_by_any_route(service):
     for method, path, _, _action in ROUTES:
         if method != "GET":
             continue
-        target = path.replace("{study}", r.study_uid).replace("{series}", r.series_uid).replace("{instance}", r.sop_uid)
+        target = (
+            path.replace("{study}", r.study_uid)
+            .replace("{series}", r.series_uid)
+            .replace("{instance}", r.sop_uid)
+        )
         target = target.replace("{frames}", "1").replace("{path:.+}", "7FE00010")
         response, body = await get(service, target)
         assert response.status in {204, 404}, path
@@ -220,9 +245,15 @@ async def test_a_native_frame_is_the_files_bytes_however_it_is_asked_for(service
 @module_loop
 async def test_compressed_frames_go_out_as_stored_or_decoded(service):
     path = url(service, "examples_ybr_color.dcm", "/frames/3")
-    response, body = await get(service, path, "multipart/related; type=application/octet-stream; transfer-syntax=*")
+    response, body = await get(
+        service, path, "multipart/related; type=application/octet-stream; transfer-syntax=*"
+    )
     ((head, jpeg),) = parts_of(response, body)
-    assert "1.2.840.10008.1.2.4.50" in head and jpeg.startswith(b"\xff\xd8") and jpeg in real("examples_ybr_color.dcm")
+    assert (
+        "1.2.840.10008.1.2.4.50" in head
+        and jpeg.startswith(b"\xff\xd8")
+        and jpeg in real("examples_ybr_color.dcm")
+    )
     response, body = await get(service, path, "multipart/related; type=image/jpeg")
     assert "image/jpeg" in parts_of(response, body)[0][0]
     response, body = await get(service, path, "image/jpeg")
@@ -294,7 +325,15 @@ async def test_pictures_follow_window_viewport_and_quality(service):
     assert (got == want).all()
     _, body = await get(service, url(service, "CT_small.dcm", "/rendered?viewport=64,100"), "image/jpeg")
     assert Image.open(io.BytesIO(body)).size == (64, 64)
-    for bad in ("window=1", "window=a,b,linear", "window=1,0,linear", "viewport=0,5", "viewport=1", "quality=101", "window=nan,1,linear"):
+    for bad in (
+        "window=1",
+        "window=a,b,linear",
+        "window=1,0,linear",
+        "viewport=0,5",
+        "viewport=1",
+        "quality=101",
+        "window=nan,1,linear",
+    ):
         response, _ = await get(service, url(service, "CT_small.dcm", f"/rendered?{bad}"), "image/jpeg")
         assert response.status == 400, bad
 
@@ -304,7 +343,12 @@ async def test_thumbnails_exist_at_every_level_for_an_img_element(service):
     accept = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
     r = service.rows["examples_ybr_color.dcm"]
     study = f"/dicom-web/studies/{r.study_uid}"
-    for path in (study, f"{study}/series/{r.series_uid}", url(service, "examples_ybr_color.dcm"), url(service, "examples_ybr_color.dcm", "/frames/2")):
+    for path in (
+        study,
+        f"{study}/series/{r.series_uid}",
+        url(service, "examples_ybr_color.dcm"),
+        url(service, "examples_ybr_color.dcm", "/frames/2"),
+    ):
         response, body = await get(service, f"{path}/thumbnail", accept)
         assert response.status == 200
         assert max(Image.open(io.BytesIO(body)).size) == 128
@@ -321,7 +365,12 @@ async def test_what_cannot_be_drawn_says_why(service):
 
 @module_loop
 async def test_the_ecg_comes_as_numbers_and_gzipped(service):
-    response, body = await get(service, url(service, "waveform_ecg.dcm", "/waveform"), "application/json", **{"Accept-Encoding": "gzip"})
+    _response, body = await get(
+        service,
+        url(service, "waveform_ecg.dcm", "/waveform"),
+        "application/json",
+        **{"Accept-Encoding": "gzip"},
+    )
     value = json.loads(gzip.decompress(body))
     assert value["samplingHz"] == 1000 and len(value["leads"]) == 12
     assert value["acquired"] == "2013-01-25T10:59:19"
@@ -329,7 +378,10 @@ async def test_the_ecg_comes_as_numbers_and_gzipped(service):
 
 @module_loop
 async def test_storing_answers_per_instance_with_the_standards_reasons(service):
-    good, other = make("1.9.1.1", study="1.9", series="1.9.1"), make("1.9.1.1", study="1.9", series="1.9.1", pixels=b"aaaa")
+    good, other = (
+        make("1.9.1.1", study="1.9", series="1.9.1"),
+        make("1.9.1.1", study="1.9", series="1.9.1", pixels=b"aaaa"),
+    )
     body = multipart(good, b"no dicom at all", other)
     headers = {"Content-Type": f"{MULTI}; boundary=XX"}
     response = await service.client.post("/dicom-web/studies/1.9", data=body, headers=headers)
@@ -337,20 +389,29 @@ async def test_storing_answers_per_instance_with_the_standards_reasons(service):
     assert response.status == 202
     assert answer["00081199"]["Value"][0]["00081155"]["Value"] == ["1.9.1.1"]
     failed = answer["00081198"]["Value"]
-    assert [(f["00081197"]["Value"], f["00000902"]["Value"]) for f in failed] == [([0xC000], ["not_dicom"]), ([0x0110], ["other_bytes"])]
+    assert [(f["00081197"]["Value"], f["00000902"]["Value"]) for f in failed] == [
+        ([0xC000], ["not_dicom"]),
+        ([0x0110], ["other_bytes"]),
+    ]
     response = await service.client.post("/dicom-web/studies", data=multipart(good), headers=headers)
     assert response.status == 200
     response = await service.client.post("/dicom-web/studies/1.8", data=multipart(good), headers=headers)
     assert response.status == 409
-    response = await service.client.post("/dicom-web/studies", data=good, headers={"Content-Type": "application/dicom"})
+    response = await service.client.post(
+        "/dicom-web/studies", data=good, headers={"Content-Type": "application/dicom"}
+    )
     assert response.status == 200
-    response = await service.client.post("/dicom-web/studies", data=b"x", headers={"Content-Type": "text/plain"})
+    response = await service.client.post(
+        "/dicom-web/studies", data=b"x", headers={"Content-Type": "text/plain"}
+    )
     assert response.status == 415
 
 
 @module_loop
 async def test_a_store_cut_in_the_middle_keeps_what_was_whole(service):
-    body = multipart(make("1.7.1.1", study="1.7", series="1.7.1"), make("1.7.1.2", study="1.7", series="1.7.1"))
+    body = multipart(
+        make("1.7.1.1", study="1.7", series="1.7.1"), make("1.7.1.2", study="1.7", series="1.7.1")
+    )
     headers = {"Content-Type": "multipart/related; type=application/dicom; boundary=XX"}
     response = await service.client.post("/dicom-web/studies", data=body[: len(body) - 300], headers=headers)
     answer = json.loads(await response.read())
@@ -365,7 +426,9 @@ async def test_a_store_cut_in_the_middle_keeps_what_was_whole(service):
 @module_loop
 async def test_who_has_no_organisation_cannot_store(service):
     service.scope = Scope(studies=frozenset({"1.2.3"}))
-    response = await service.client.post("/dicom-web/studies", data=make(), headers={"Content-Type": "application/dicom"})
+    response = await service.client.post(
+        "/dicom-web/studies", data=make(), headers={"Content-Type": "application/dicom"}
+    )
     assert response.status == 422
 
 
@@ -413,7 +476,11 @@ async def test_multipart_is_read_right_however_it_is_cut_into_chunks():
     from dicom.web import Multipart
 
     bodies = [b"", b"\r\n--X", b"a" * 5000, b"\r\n--XX almost", bytes(range(256))]
-    data = b"preamble" + b"".join(b"\r\n--XXX\r\nContent-Type: application/dicom\r\n\r\n" + body for body in bodies) + b"\r\n--XXX--"
+    data = (
+        b"preamble"
+        + b"".join(b"\r\n--XXX\r\nContent-Type: application/dicom\r\n\r\n" + body for body in bodies)
+        + b"\r\n--XXX--"
+    )
 
     for size in (1, 2, 3, 7, 64, 100_000):
 

@@ -17,8 +17,12 @@ from tests.archive.files import make, real
 
 SCOPE = Scope.everything()
 ALLOWED = {*REFUSALS, "other_bytes", None}
-PREFIX = build_prefix(sop_class="1.2.840.10008.5.1.4.1.1.2", sop_uid="1.2.3", transfer_syntax="1.2.840.10008.1.2.1")
-IMPLICIT = build_prefix(sop_class="1.2.840.10008.5.1.4.1.1.2", sop_uid="1.2.3", transfer_syntax="1.2.840.10008.1.2")
+PREFIX = build_prefix(
+    sop_class="1.2.840.10008.5.1.4.1.1.2", sop_uid="1.2.3", transfer_syntax="1.2.840.10008.1.2.1"
+)
+IMPLICIT = build_prefix(
+    sop_class="1.2.840.10008.5.1.4.1.1.2", sop_uid="1.2.3", transfer_syntax="1.2.840.10008.1.2"
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -36,9 +40,16 @@ async def survive(archive, data, organisation):
         assert result.reason in ALLOWED
         if result.outcome != "stored":
             return result
-        row = archive.instance(Scope(organisations=frozenset({organisation})), result.study_uid, None, result.sop_uid)
+        row = archive.instance(
+            Scope(organisations=frozenset({organisation})), result.study_uid, None, result.sop_uid
+        )
         assert archive.read_file(row).endswith(data[-16:])
-        for view in (archive.metadata([row]), archive.rendered(row), archive.frame(row, 1), archive.waveform(row)):
+        for view in (
+            archive.metadata([row]),
+            archive.rendered(row),
+            archive.frame(row, 1),
+            archive.waveform(row),
+        ):
             try:
                 await view
             except DicomError as error:
@@ -48,7 +59,16 @@ async def survive(archive, data, organisation):
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
-    "name", ["CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm", "SC_rgb_jpeg_dcmtk.dcm", "waveform_ecg.dcm", "image_dfl.dcm", "test-SR.dcm"]
+    "name",
+    [
+        "CT_small.dcm",
+        "MR_small_RLE.dcm",
+        "JPEG2000.dcm",
+        "SC_rgb_jpeg_dcmtk.dcm",
+        "waveform_ecg.dcm",
+        "image_dfl.dcm",
+        "test-SR.dcm",
+    ],
 )
 async def test_mutants_of_real_files_are_stored_or_refused(archive, name):
     rng = random.Random(name)
@@ -63,7 +83,9 @@ async def test_mutants_of_real_files_are_stored_or_refused(archive, name):
                 data[rng.randrange(128, min(len(data), 4000))] = rng.randrange(256)
         elif kind == 2:
             at = rng.randrange(132, min(len(data), 4000))
-            data[at : at + 4] = struct.pack("<I", rng.choice([0, 0xFFFFFFFF, 0xFFFFFFFE, 0x7FFFFFFF, len(data)]))
+            data[at : at + 4] = struct.pack(
+                "<I", rng.choice([0, 0xFFFFFFFF, 0xFFFFFFFE, 0x7FFFFFFF, len(data)])
+            )
         else:
             at = rng.randrange(132, len(data))
             data[at:at] = data[at : at + rng.randrange(1, 300)]
@@ -131,7 +153,9 @@ async def test_uids_that_are_paths_are_refused_and_nothing_is_written_outside(ar
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_number_of_frames_that_lies_costs_nothing(archive):
-    result = await survive(archive, make("1.4.1", study="1.4", series="1.4.0", NumberOfFrames="2147483647"), "frames")
+    result = await survive(
+        archive, make("1.4.1", study="1.4", series="1.4.0", NumberOfFrames="2147483647"), "frames"
+    )
     row = archive.instance(SCOPE, "1.4", None, result.sop_uid)
     assert row.pixels.kind is PixelKind.NATIVE
     with pytest.raises(DicomError):

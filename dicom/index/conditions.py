@@ -1,0 +1,134 @@
+# ruff: noqa: S608 - values are always parameters; only our own fragments are put together
+"""A Scope and a Query as SQL conditions with their parameters."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from dicom import query as qido
+from dicom.index.names import fold
+from dicom.model import Query, Scope
+
+# Columns of a higher level that the lower tables carry too.
+_CARRIED: dict[str, set[str]] = {
+    "study": set(),
+    "series": {"study_uid"},
+    "instance": {"study_uid", "series_uid"},
+}
+
+
+def visible(scope: Scope, alias: str) -> tuple[str, list[Any]]:
+    """The scope as SQL. Every statement of this module contains it."""
+    hidden = f"{alias}.study_uid NOT IN (SELECT value FROM json_each(?))"
+    hidden_values = [json.dumps(sorted(scope.hidden))] if scope.hidden else []
+    if scope.unlimited:
+        return (hidden if scope.hidden else "1"), hidden_values
+    parts, values = [], []
+    if scope.organisations:
+        parts.append(f"{alias}.organisation IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sorted(scope.organisations)))
+    if scope.studies:
+        parts.append(f"{alias}.study_uid IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sorted(scope.studies)))
+    allowed = "(" + " OR ".join(parts) + ")" if parts else "0"
+    return (f"{allowed} AND {hidden}" if scope.hidden else allowed), [*values, *hidden_values]
+
+
+def numbered(sql: str, start: int) -> str:
+    """Number the placeholders, so that one list of values serves several places."""
+    out, number = [], start
+    for part in sql.split("?")[:-1]:
+        out.append(f"{part}?{number}")
+        number += 1
+    return "".join(out) + sql.rsplit("?", maxsplit=1)[-1]
+
+
+def conditions(query: Query, level: str, alias: str, *, fuzzy: bool) -> tuple[str, list[Any]]:
+    sql, values = "", []
+    for name, value in query.matches.items():
+        key = qido.KEYS.get(name)
+        if key is None or (key.level != level and key.column not in _CARRIED[level]):
+            continue
+        column = f"{alias}.{key.column}"
+        part, more = _condition(key.matching, column, value, fuzzy=fuzzy)
+        sql += f" AND {part}"
+        values += more
+    return sql, values
+
+
+def _condition(matching: str, column: str, value: str, *, fuzzy: bool) -> tuple[str, list[Any]]:
+    if matching == "uid":
+        uids = qido.uid_list(value)
+        if len(uids) == 1:
+            return f"{column} = ?", uids
+        return f"{column} IN (SELECT value FROM json_each(?))", [json.dumps(uids)]
+    if matching in {"date", "time"}:
+        low, high = qido.date_span(value) if matching == "date" else qido.time_span(value)
+        parts, values = [f"{column} <> ''"], []
+        if low:
+            parts.append(f"{column} >= ?")
+            values.append(low)
+        if high:
+            parts.append(f"{column} <= ?")
+            values.append(high)
+        return " AND ".join(parts), values
+    if matching == "number":
+        return f"{column} = ?", [int(value)]
+    if matching == "modalities":
+        options = [part for part in value.replace(",", "\\").split("\\") if part]
+        return (
+            "(" + " OR ".join([f"{column} GLOB ?"] * len(options)) + ")" if options else "1",
+            [f"*\\{qido.glob(part)}\\*" for part in options],
+        )
+    if matching == "name":
+        pattern = qido.glob(fold(value))
+        if fuzzy and not qido.is_wildcard(value):
+            # Each word may begin any part of the name (PS3.18 §8.3.4.2 leaves the algorithm to us).
+            words = [word for word in pattern.replace("^", " ").replace("=", " ").split() if word]
+            if words:
+                either = f"({column} GLOB ? OR {column} GLOB ? OR {column} GLOB ?)"
+                values = [v for word in words for v in (f"*={word}*", f"*^{word}*", f"* {word}*")]
+                return " AND ".join([either] * len(words)), values
+        if column.endswith("referring_search"):
+            return f"{column} GLOB ?", [pattern]
+        # Against any one representation of the name: they stand between `=` signs.
+        return f"{column} GLOB ?", [f"*={pattern}=*"]
+    if qido.is_wildcard(value):
+        return f"{column} GLOB ?", [qido.glob(value)]
+    return f"{column} = ?", [value]
+
+
+def above(query: Query, alias: str, scope: Scope) -> tuple[str, list[Any]]:
+    """Study and series keys on a lower level (relational queries, PS3.18 §10.6.1.2.1)."""
+    sql, values = "", []
+    for level, table in (("study", "study"), ("series", "series")):
+        if level == "series" and alias == "r":
+            continue
+        rest = {k: v for k, v in query.matches.items() if k in qido.KEYS and qido.KEYS[k].level == level}
+        rest = {k: v for k, v in rest.items() if k not in {"StudyInstanceUID", "SeriesInstanceUID"}}
+        if rest:
+            more, parameters = conditions(Query(matches=rest), level, "a", fuzzy=query.fuzzy)
+            where, allowed_values = visible(scope, "a")
+            join = f"a.study_uid = {alias}.study_uid AND a.organisation = {alias}.organisation"
+            if level == "series":
+                join += f" AND a.series_uid = {alias}.series_uid"
+            sql += f" AND EXISTS (SELECT 1 FROM {table} a WHERE {join} AND {where}{more})"
+            values += [*allowed_values, *parameters]
+    return sql, values
+
+
+def below(query: Query, scope: Scope) -> tuple[str, list[Any]]:
+    """Series and instance keys on the study level: studies that contain such a one."""
+    sql, values = "", []
+    for level, table in (("series", "series"), ("instance", "instance")):
+        rest = {k: v for k, v in query.matches.items() if k in qido.KEYS and qido.KEYS[k].level == level}
+        if rest:
+            more, parameters = conditions(Query(matches=rest), level, "b", fuzzy=query.fuzzy)
+            where, allowed_values = visible(scope, "b")
+            sql += (
+                f" AND EXISTS (SELECT 1 FROM {table} b WHERE b.study_uid = s.study_uid"
+                f" AND b.organisation = s.organisation AND {where}{more})"
+            )
+            values += [*allowed_values, *parameters]
+    return sql, values
