@@ -240,9 +240,17 @@ class Room:
     # -- rows changed ----------------------------------------------------------------------------------------------
 
     async def refresh(self) -> None:
-        """Read the rows again and tell everyone what is different."""
+        """Read the rows again and tell everyone what is different. A seat whose socket is here is not lost."""
         async with self.refreshing:
             self.apply(await self.services.read(attending.room_rows, session=self.session))
+            back = [
+                live.info.seat.id for live in self.seats.values()
+                if live.connected and live.info.seat.state is SeatState.LOST and self.view.session.ended_at is None
+            ]
+            for seat in back:
+                await self.services.run(attending.seat_back, seat=seat)
+            if back:
+                self.apply(await self.services.read(attending.room_rows, session=self.session))
 
     def apply(self, view: attending.RoomView) -> None:
         before, self.view = self.view.session, view

@@ -276,6 +276,8 @@ class TestFinish:
         await expert.expect("reopened")
         assert hall.world.state() is m.State.IN_SESSION
         assert (await expert.call("annotation", body={}))["type"] == "ack"
+        assert [reason for _, reason in hall.attendance("expert")] == ["finished", ""]
+        assert hall.seat("doctor").state is m.SeatState.IN
 
     async def test_after_signing_there_is_nothing_to_undo(self, hall: Hall):
         doctor, expert = await hall.both()

@@ -225,6 +225,13 @@ export class Devices {
     this.onChange();
   }
 
+  /** Camera and microphone are let go (their lights go out); `acquire` takes them again. */
+  release() {
+    this.use('audio', null);
+    this.use('video', null);
+    this.onChange();
+  }
+
   stop() {
     navigator.mediaDevices?.removeEventListener?.('devicechange', this.changed);
     this.meter?.stop();

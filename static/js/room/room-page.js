@@ -42,6 +42,7 @@ const other = () => others()[0] ?? null;
 
 const tabbed = tabs($('tabs'), (name) => {
   chat?.show(name === 'chat');
+  $('side').dataset.tab = name;
   if (name === 'report' && !$('panel-report').childElementCount) mountReport($('panel-report'), data.consultation);
 });
 followWidth({ material: $('material'), home: $('main-room'), panel: $('panel-images'), tabbed });
@@ -92,7 +93,7 @@ function drawAbsent() {
   const noPath = ['none'].includes(room.call?.condition);
   const video = seat && room.call && !['none', 'silent', 'connecting'].includes(room.call.condition) && (seat.camera || seat.pattern);
   $('remote').classList.toggle('blank', !video);
-  $('remote-name').textContent = seat ? [seat.name, seat.title, seat.organisation, seat.mic || !seat.tab ? '' : t('（对方已静音）')].filter(Boolean).join(' ') : '';
+  $('remote-name').textContent = seat ? [seat.name, seat.title, seat.organisation, seat.mic || !seat.tab ? '' : t('（对方已静音）'), seat.hand ? t('（对方举手）') : ''].filter(Boolean).join(' ') : '';
   const key = [room.stage, seat?.name, video, noPath, room.call?.condition, seat?.camera, room.telephone].join('|');
   if (key === absentKey) return;
   absentKey = key;
@@ -238,6 +239,7 @@ function relayed(message) {
 
 function ended(at) {
   endCall();
+  devices.release();
   room.endedAt = Date.parse(at);
   stage('ended');
   const undo = el('button', { class: 'button', type: 'button', onclick: () => signalling.send('undo_finish').catch((refused) => {
@@ -247,7 +249,6 @@ function ended(at) {
     ? el('a', { class: 'button button-primary', href: `/consultations/${data.consultation}/report` }, icon('pen-line'), t('写报告'))
     : el('a', { class: 'button button-primary', href: `/consultations/${data.consultation}` }, t('回到会诊'));
   $('absent').append(el('div', { class: 'row' }, data.finish && undo, next));
-  $('own').hidden = true;
 }
 
 function closed(code) {
@@ -280,6 +281,7 @@ function join(session, precheck) {
   signalling.on('reopened', () => {
     room.endedAt = null;
     absentKey = '';
+    devices.acquire();
     room.stage = 'joining';
     enterStage({ begin: ownSeat() && other() && ownSeat().seat < other().seat });
   });
