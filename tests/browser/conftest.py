@@ -153,7 +153,7 @@ async def until(page: Page, expression: str, *, seconds: float = 20) -> None:
     """Until the expression holds. (wait_for_function evaluates inside the page, where our CSP forbids it.)"""
     async with asyncio.timeout(seconds):
         while not await page.evaluate(expression):
-            await asyncio.sleep(0.05)
+            await page.wait_for_timeout(50)
 
 
 async def words(page: Page) -> list[str]:
