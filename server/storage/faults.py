@@ -16,6 +16,9 @@ POINTS = (
     "checkpoint",
     "upload_before_fsync",
     "upload_before_result",
+    "report_before_record",
+    "report_after_record",
+    "filing_before_filed",
 )
 
 
