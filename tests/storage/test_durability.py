@@ -1,9 +1,11 @@
 """kill -9 at every named point: what was acknowledged is there, nothing is half there, and the database opens again."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from server.storage.unit import verify_audit
 from server.work import Work
 from tests.storage import samples as s
 
+ROOT = Path(__file__).resolve().parents[2]
 BLOB_POINTS = tuple(p for p in faults.POINTS if p.startswith("blob_"))
 UNIT_POINTS = (
     "unit_begun",
@@ -24,8 +27,11 @@ UNIT_POINTS = (
 
 
 def test_every_point_of_the_storage_is_tried_here():
-    own = {"migration_before_commit", *UNIT_POINTS, *BLOB_POINTS}
-    assert {p for p in faults.POINTS if not p.startswith("upload_")} == own
+    """Points of uploads, reports and filings belong to their own tests."""
+    sources = [*Path(ROOT, "server/storage").rglob("*.py"), Path(ROOT, "server/work.py")]
+    named = {name for path in sources for name in re.findall(r"\bfault\(\"(\w+)\"\)", path.read_text("utf-8"))}
+    assert named == {"migration_before_commit", *UNIT_POINTS, *BLOB_POINTS}
+    assert named <= set(faults.POINTS)
 
 
 # Writes numbered units for ever; a line on stdout is the acknowledgement.
@@ -71,9 +77,6 @@ def spawn(code, *arguments, fault=""):
         [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True,
         env=os.environ | {"HUIZHEN_FAULT": fault}, cwd=os.fspath(ROOT),
     )
-
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def acknowledged(process):
