@@ -81,13 +81,12 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: Sequence[str]) -> int:
     """Parse and run; prints a sentence, never a traceback, for what a person can mend."""
     from server.storage.errors import StorageUnavailable
-    from server.tls import TlsError
 
     options = parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)
-    except (SettingsError, TlsError) as error:
+    except SettingsError as error:
         return fail(str(error))
     except StorageUnavailable as error:
         return fail(f"database: {error.code} {error}".rstrip())

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 from aiohttp import web
 
 from server import keys, logs
 from server.app import create_app
 from server.settings import Settings
-from server.tls import lan_certificate, lan_names, outward_address, server_context
 
 LOG = logging.getLogger("huizhen.server")
 # One time-out bounds an idle connection and a request whose headers never end (aiohttp waits for both alike).
@@ -86,9 +86,10 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """Nothing, the local CA's certificate, or the files of the settings."""
     if settings.tls.mode == "off":
         return None
-    if settings.tls.mode == "files":
-        from pathlib import Path
+    # cryptography is a tenth of the start-up time: only those who encrypt wait for it.
+    from server.tls import lan_certificate, lan_names, server_context
 
+    if settings.tls.mode == "files":
         return server_context(Path(settings.tls.certificate), Path(settings.tls.key))
     made = lan_certificate(settings.data / "tls", lan_names())
     return server_context(made.chain, made.key)
@@ -147,8 +148,11 @@ def tell(app: web.Application, settings: Settings, port: int, say: Say) -> None:
     if settings.demo and host == "localhost":
         for name in DEMO_NAMES:
             say(f"                  {scheme}://{name}.localhost{suffix}/")
-    if open_to_all and (address := outward_address()):
-        say(f"  on the network  {scheme}://{address}{suffix}/")
+    if open_to_all:
+        from server.tls import outward_address
+
+        if address := outward_address():
+            say(f"  on the network  {scheme}://{address}{suffix}/")
     if settings.tls.mode == "lan":
         say(f"  root to install {settings.data / 'tls' / 'root.crt'}  (or {scheme}://{host}{suffix}/root.crt)")
     for url in settings.public_urls:

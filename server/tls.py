@@ -21,12 +21,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from server.settings import SettingsError
+
 ROOT_DAYS = 3650
 LEAF_DAYS = 397
 RENEW_DAYS = 30
 
 
-class TlsError(Exception):
+class TlsError(SettingsError):
     """The certificate cannot be used; the text says which file and why."""
 
 

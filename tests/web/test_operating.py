@@ -62,7 +62,7 @@ def test_user_commands_work_on_the_data_folder_alone(settings, capsys, monkeypat
 
 
 async def test_a_second_process_reaches_the_running_server_and_logins_end(client, city, app, settings, tmp_path):
-    from aiohttp import UnixConnector, ClientSession, web
+    from aiohttp import ClientSession, UnixConnector, web
 
     await sign_in(client, city.doctor.login)
     runner = web.AppRunner(control_app(app))

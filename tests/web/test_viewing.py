@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pydicom.data
 import pytest
 from aiohttp import MultipartWriter
@@ -12,7 +14,7 @@ from consult.patient import Patient, PatientId, Sex
 from server import keys
 from tests.conftest import sign_in
 
-CT = f"{pydicom.data.DATA_ROOT}/test_files/CT_small.dcm"
+CT = Path(pydicom.data.DATA_ROOT) / "test_files" / "CT_small.dcm"
 STUDY = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"
 
 
@@ -24,10 +26,10 @@ async def consultation(app, city):
         patient = Patient(id=PatientId(uow.new_id()), name="沈某", sex=Sex.FEMALE, birth_date=None,
                           registered_by=city.clinic, created_at=uow.now)
         uow.patients.add(patient)
-        id = m.ConsultationId(uow.new_id())
+        opened = m.ConsultationId(uow.new_id())
         uow.consultations.add(
             m.Consultation(
-                id=id, number="HZ20261122-0001", patient=patient.id, organisation=city.clinic,
+                id=opened, number="HZ20261122-0001", patient=patient.id, organisation=city.clinic,
                 requested_by=city.doctor.membership, service=m.Service.IMAGING, mode=m.Mode.STORED,
                 target_organisation=city.hospital, state=m.State.ASYNC_REVIEW, state_since=uow.now,
                 created_at=uow.now, submitted_at=uow.now,
@@ -35,20 +37,19 @@ async def consultation(app, city):
         )
         for person, part in ((city.doctor, m.Part.REFERRING), (city.expert, m.Part.EXPERT)):
             uow.consultations.add_participant(
-                m.Participant(consultation=id, membership=person.membership, part=part, since=uow.now)
+                m.Participant(consultation=opened, membership=person.membership, part=part, since=uow.now)
             )
         uow.consultations.add_share(
-            m.StudyShare(consultation=id, study_uid=STUDY, by=city.doctor.membership, since=uow.now)
+            m.StudyShare(consultation=opened, study_uid=STUDY, by=city.doctor.membership, since=uow.now)
         )
-        return id
+        return opened
 
     return await app[keys.WORK].run(build)
 
 
 async def store(browser) -> int:
     with MultipartWriter("related") as writer:
-        with open(CT, "rb") as file:
-            writer.append(file.read(), {"Content-Type": "application/dicom"})
+        writer.append(CT.read_bytes(), {"Content-Type": "application/dicom"})
         kind = f'multipart/related; type="application/dicom"; boundary={writer.boundary}'
         async with browser.post("/dicom-web/studies", data=writer, headers={"Content-Type": kind}) as answer:
             return answer.status
@@ -73,8 +74,8 @@ async def test_pixels_go_to_the_parts_of_the_consultation_and_to_the_holder_alon
         await sign_in(browsers[who], getattr(city, who).login)
     assert await store(browsers["doctor"]) == 403
     assert await store(browsers["technician"]) == 200
-    expected = dict(technician=200, doctor=200, expert=200, expert2=404, colleague=404, stranger=404, dispatcher=404,
-                    hospital_technician=404, clinic_admin=403, platform_admin=403, auditor=403)
+    expected = {"technician": 200, "doctor": 200, "expert": 200, "expert2": 404, "colleague": 404, "stranger": 404, "dispatcher": 404,
+                    "hospital_technician": 404, "clinic_admin": 403, "platform_admin": 403, "auditor": 403}
     assert {who: await rendered(browser) for who, browser in browsers.items()} == expected
     opened = await rows_about(app, "study.open")
     by_outcome = {"ok": set(), "denied": set()}
@@ -126,3 +127,24 @@ async def test_opening_for_a_consultation_that_is_not_ones_own_is_refused_and_au
         async with stranger.post(f"/api/studies/{STUDY}/open", json=body) as answer:
             assert answer.status == 404
     assert [row.outcome for row in await rows_about(app, "study.open")] == ["denied", "denied"]
+
+
+async def test_each_listens_only_to_what_they_see(city, app, consultation):
+    from server.api.events import allowed_topics
+
+    topics = ("worklist", f"consultation:{consultation}", f"inbox:{city.clinic}", f"study:{city.clinic}", "consultation:x",
+              f"inbox:{city.hospital}", "worklist:all", "nonsense")
+    both = {"worklist", f"consultation:{consultation}"}
+    expected = {
+        "doctor": both | {f"inbox:{city.clinic}", f"study:{city.clinic}"},
+        "technician": both | {f"study:{city.clinic}"},
+        "expert": both,
+        "stranger": {"worklist"},
+        "clinic_admin": {"worklist"},
+        "platform_admin": {"worklist"},
+    }
+    for who, wanted in expected.items():
+        person = getattr(city, who)
+        actor = o.Actor(membership=person.membership, staff=person.staff, organisation=person.organisation,
+                        role=person.role, name=person.name)
+        assert set(await app[keys.WORK].read(allowed_topics, actor, topics)) == wanted, who
