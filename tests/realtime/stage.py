@@ -54,7 +54,7 @@ class Stage:
     passwords: Passwords
     settings: Settings | None = None
     city: City | None = None
-    consultation: m.ConsultationId = m.ConsultationId("")
+    consultation: m.ConsultationId | None = None
     port: int = 0
     runner: web.AppRunner | None = None
     app: web.Application | None = None
@@ -165,7 +165,7 @@ async def until(page: Page, condition: str, *, arg=None, seconds: float = 20) ->
     script = condition if condition.startswith(("async", "(")) else f"() => {condition}"
     try:
         async with asyncio.timeout(seconds):
-            while not await page.evaluate(script, arg):
+            while not await page.evaluate(script, arg):  # noqa: ASYNC110 - the page has no event to wait for
                 await asyncio.sleep(0.05)
     except TimeoutError:
         state = await page.evaluate(STATE)

@@ -75,7 +75,7 @@ function draw() {
   else if (line.textContent !== text) line.textContent = text;
   line.dataset.tone = tone;
   $('clock').textContent = room.openedAt && room.stage !== 'precheck' ? clockText(((room.endedAt ?? now) - room.openedAt) / 1000) : '';
-  press($('mute'), devices.muted, devices.muted ? 'mic-off' : 'mic', devices.muted ? t('取消静音') : t('静音'));
+  press($('mute'), devices.muted, devices.muted ? 'mic-off' : 'mic', devices.muted ? t('开麦克风') : t('关麦克风'));
   press($('camera'), !devices.video, devices.video ? 'video' : 'video-off', devices.video ? t('关摄像头') : t('开摄像头'));
   $('own').hidden = !devices.video;
   drawAbsent();
@@ -335,7 +335,7 @@ $('devices').addEventListener('click', async () => {
     return el('div', { class: 'field' }, el('label', { for: `device-${kind}` }, label), control);
   };
   await dialog({
-    title: t('设备'), actions: [{ label: t('完成'), value: 'ok', kind: 'primary' }],
+    title: t('换设备'), actions: [{ label: t('完成'), value: 'ok', kind: 'primary' }],
     body: [
       choice('audio', t('麦克风'), (id) => devices.choose('audio', id), devices.audio?.getSettings().deviceId),
       choice('video', t('摄像头'), (id) => devices.choose('video', id), devices.video?.getSettings?.().deviceId),
