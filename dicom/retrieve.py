@@ -164,7 +164,7 @@ class Retriever:
     async def metadata(
         self, rows: Sequence[InstanceRow], keep: Callable[[InstanceRow, bytes], None]
     ) -> list[bytes]:
-        """DICOM JSON of each row (UTF-8, bulk addresses still relative). What is missing is made and given to `keep`."""
+        """DICOM JSON of each row, bulk addresses still relative. What is missing is made and given to `keep`."""
         ready = await asyncio.to_thread(
             self._read_metadata, [row for row in rows if row.metadata is not None]
         )
