@@ -198,7 +198,11 @@ def run_report(options: argparse.Namespace) -> int:
         return fail(f"{options.file}: {error.strerror}")
     from server.checking import verify_report_file
 
-    genuine, lines = verify_report_file(settings_of(options), data)
+    settings = settings_of(options)
+    try:
+        genuine, lines = verify_report_file(settings, data)
+    except FileNotFoundError:
+        return fail(f"{settings.data / 'ca'} holds no root certificate; name this installation's folder with --data")
     for line in lines:
         print(line)
     return 0 if genuine else EXIT_REFUSED

@@ -61,6 +61,19 @@ def test_user_commands_work_on_the_data_folder_alone(settings, capsys, monkeypat
         run_directly(settings, {"command": "user_passwd", "login": "root-admin", "password": "short"})
 
 
+def test_a_file_that_is_no_report_is_not_called_genuine(settings, capsys, tmp_path):
+    from server.paper.authority import CertificateAuthority
+
+    file = tmp_path / "r.pdf"
+    file.write_bytes(b"not a PDF")
+    command = ["report", "verify", str(file), "--data", str(settings.data)]
+    assert cli.run(command) == 1
+    assert "no root certificate" in capsys.readouterr().err
+    CertificateAuthority.open(settings.data / "ca", clock=lambda: datetime.now(UTC))
+    assert cli.run(command) == 1
+    assert "无法确认" in capsys.readouterr().out
+
+
 async def test_a_second_process_reaches_the_running_server_and_logins_end(client, city, app, settings, tmp_path):
     from aiohttp import ClientSession, UnixConnector, web
 
