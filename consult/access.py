@@ -3,7 +3,9 @@
 "Absent" and "not yours" answer alike: NotFound. What is in sight but not this part's to do is NotAllowed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from consult import model as m
 from consult.errors import ConsultError, NotAllowed, NotFound
@@ -28,6 +30,10 @@ __all__ = [
     "scope_for", "surviving", "worklist_query",
 ]  # fmt: skip
 
+
+
+Id = TypeVar("Id")
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +111,17 @@ def _on_organisation(actor: Actor, action: Action, organisation: OrganisationId)
         raise NotAllowed(action=action.value)
 
 
+def _present(get: Callable[[Id], Thing], id: Id) -> Thing:
+    """What the store holds; its NotFound says nothing that "not yours" does not say."""
+    try:
+        return get(id)
+    except NotFound:
+        raise NotFound from None
+
+
 def open_consultation(uow: UnitOfWork, actor: Actor, id: m.ConsultationId, action: Action) -> Opened:
     """The consultation, if the actor may do this with it. Raises NotFound, NotAllowed."""
-    consultation = uow.consultations.get(id)
+    consultation = _present(uow.consultations.get, id)
     relation = authorize(uow, actor, action, consultation)
     if relation is None:
         raise NotFound
@@ -120,7 +134,7 @@ def open_consultation(uow: UnitOfWork, actor: Actor, id: m.ConsultationId, actio
 
 def open_patient(uow: UnitOfWork, actor: Actor, id: PatientId, action: Action) -> Patient:
     """The patient, or the one they were merged into. Raises NotFound, NotAllowed."""
-    patient = surviving(uow, uow.patients.get(id))
+    patient = surviving(uow, _present(uow.patients.get, id))
     authorize(uow, actor, action, patient)
     return patient
 
@@ -133,7 +147,7 @@ def surviving(uow: UnitOfWork, patient: Patient) -> Patient:
 
 
 def open_order(uow: UnitOfWork, actor: Actor, id: m.OrderId, action: Action) -> m.ExamOrder:
-    order = uow.studies.order(id)
+    order = _present(uow.studies.order, id)
     authorize(uow, actor, action, order)
     return order
 
@@ -141,14 +155,14 @@ def open_order(uow: UnitOfWork, actor: Actor, id: m.OrderId, action: Action) -> 
 def open_document(
     uow: UnitOfWork, actor: Actor, id: m.DocumentId, action: Action = Action.DOCUMENT_READ
 ) -> tuple[m.Document, Opened]:
-    document = uow.consultations.document(id)
+    document = _present(uow.consultations.document, id)
     return document, open_consultation(uow, actor, document.consultation, action)
 
 
 def open_report_version(
     uow: UnitOfWork, actor: Actor, id: m.ReportVersionId, action: Action = Action.REPORT_READ
 ) -> tuple[m.ReportVersion, Opened]:
-    version = uow.reports.version(id)
+    version = _present(uow.reports.version, id)
     return version, open_consultation(uow, actor, version.consultation, action)
 
 
@@ -156,7 +170,7 @@ def open_report(
     uow: UnitOfWork, actor: Actor, id: m.ReportId, action: Action
 ) -> tuple[m.Report, Opened]:
     """A draft. Writing is its author's own; the other experts of a consultation read it."""
-    report = uow.reports.get(id)
+    report = _present(uow.reports.get, id)
     opened = open_consultation(uow, actor, report.consultation, action)
     if action is Action.DRAFT_WRITE and report.author != actor.membership:
         raise NotAllowed(action=action.value)

@@ -84,6 +84,7 @@ def test_a_pool_for_a_specialty_is_for_that_specialty(world: World) -> None:
 
 def test_a_named_experts_decline_goes_to_their_pool_then_back_to_the_dispatcher(world: World) -> None:
     case = world.submitted(target=DIRECT)
+    world.wait(minutes=1)
     after = triage.decline_offer(world.uow, actor=world.expert, consultation=case.id, reason="正在手术")
     assert (after.state, outcomes(world, case)) == (S.OFFERED, [Outcome.DECLINED, Outcome.OPEN])
     still = triage.decline_offer(world.uow, actor=world.expert, consultation=case.id, reason="正在手术")

@@ -10,6 +10,7 @@ from consult.errors import Conflict, Invalid, NotAllowed, NotFound, Stale, Wrong
 from consult.hisparse import parse_his_text
 from consult.material import add_document, end_share, void_document
 from consult.patient import Sex
+from consult.people import Role
 from consult.requesting import (
     Target,
     complete_stat,
@@ -22,7 +23,7 @@ from consult.requesting import (
     take_over_consultation,
     withdraw_request,
 )
-from tests.domain.world import CENTRE, DIRECT, HOSPITAL, VERBAL, World, romanise
+from tests.domain.world import CENTRE, DIRECT, HOSPITAL, PLATFORM, VERBAL, World, romanise
 
 S = m.State
 
@@ -56,10 +57,10 @@ def test_an_imaging_request_goes_to_the_imaging_centre_by_default(world: World) 
 
 
 def test_a_clinic_nobody_serves_is_told_to_choose(world: World) -> None:
-    world.uow.people._links.clear()
-    draft = world.complete(world.draft())
+    alone = world.join("alone", PLATFORM, Role.CLINIC_DOCTOR)
+    draft = world.complete(world.draft(alone), alone)
     with pytest.raises(Invalid) as caught:
-        submit_request(world.uow, actor=world.doctor, consultation=draft.id)
+        submit_request(world.uow, actor=alone, consultation=draft.id)
     assert fields(caught) == {("target.organisation", "required")}
 
 

@@ -54,8 +54,8 @@ def romanise(name: str) -> str:
 
 
 class World:
-    def __init__(self, rules: Rules | None = None) -> None:
-        self.uow = FakeUnitOfWork(rules=rules)
+    def __init__(self, rules: Rules | None = None, uow: Any = None) -> None:
+        self.uow: Any = uow or FakeUnitOfWork(rules=rules)
         self._patients = 0
         for place, short, tier, kind in (
             (CLINIC, "九堡 JB", Tier.CLINIC, OrganisationKind.COMMUNITY_CENTRE),
