@@ -24,7 +24,7 @@ from dicom.part10 import FileHead, build_prefix, split_file
 from dicom.workers.pool import WorkerPool
 
 _FIRST = 1 << 20  # reserved before a body of unknown size is read
-_INLINE_HASH = 1 << 20  # larger ones are hashed off the event loop
+_INLINE_HASH = 64 << 10  # larger ones are hashed off the event loop
 _STAGE_CHUNK = 4 << 20
 
 
