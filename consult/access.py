@@ -26,7 +26,7 @@ from consult.scoping import StudyScope, scope_for, worklist_query
 
 __all__ = [
     "Action", "Opened", "Relation", "StudyScope", "allowed_actions", "authorize", "may", "may_show_name",
-    "open_consultation", "open_document", "open_order", "open_patient", "open_report", "open_report_version",
+    "open_consultation", "open_document", "open_order", "open_patient", "open_report", "open_report_version", "present",
     "scope_for", "surviving", "worklist_query",
 ]  # fmt: skip
 
@@ -111,7 +111,7 @@ def _on_organisation(actor: Actor, action: Action, organisation: OrganisationId)
         raise NotAllowed(action=action.value)
 
 
-def _present(get: Callable[[Id], Thing], id: Id) -> Thing:
+def present(get: Callable[[Id], Thing], id: Id) -> Thing:
     """What the store holds; its NotFound says nothing that "not yours" does not say."""
     try:
         return get(id)
@@ -121,7 +121,7 @@ def _present(get: Callable[[Id], Thing], id: Id) -> Thing:
 
 def open_consultation(uow: UnitOfWork, actor: Actor, id: m.ConsultationId, action: Action) -> Opened:
     """The consultation, if the actor may do this with it. Raises NotFound, NotAllowed."""
-    consultation = _present(uow.consultations.get, id)
+    consultation = present(uow.consultations.get, id)
     relation = authorize(uow, actor, action, consultation)
     if relation is None:
         raise NotFound
@@ -134,7 +134,7 @@ def open_consultation(uow: UnitOfWork, actor: Actor, id: m.ConsultationId, actio
 
 def open_patient(uow: UnitOfWork, actor: Actor, id: PatientId, action: Action) -> Patient:
     """The patient, or the one they were merged into. Raises NotFound, NotAllowed."""
-    patient = surviving(uow, _present(uow.patients.get, id))
+    patient = surviving(uow, present(uow.patients.get, id))
     authorize(uow, actor, action, patient)
     return patient
 
@@ -147,7 +147,7 @@ def surviving(uow: UnitOfWork, patient: Patient) -> Patient:
 
 
 def open_order(uow: UnitOfWork, actor: Actor, id: m.OrderId, action: Action) -> m.ExamOrder:
-    order = _present(uow.studies.order, id)
+    order = present(uow.studies.order, id)
     authorize(uow, actor, action, order)
     return order
 
@@ -155,14 +155,14 @@ def open_order(uow: UnitOfWork, actor: Actor, id: m.OrderId, action: Action) -> 
 def open_document(
     uow: UnitOfWork, actor: Actor, id: m.DocumentId, action: Action = Action.DOCUMENT_READ
 ) -> tuple[m.Document, Opened]:
-    document = _present(uow.consultations.document, id)
+    document = present(uow.consultations.document, id)
     return document, open_consultation(uow, actor, document.consultation, action)
 
 
 def open_report_version(
     uow: UnitOfWork, actor: Actor, id: m.ReportVersionId, action: Action = Action.REPORT_READ
 ) -> tuple[m.ReportVersion, Opened]:
-    version = _present(uow.reports.version, id)
+    version = present(uow.reports.version, id)
     return version, open_consultation(uow, actor, version.consultation, action)
 
 
@@ -170,7 +170,7 @@ def open_report(
     uow: UnitOfWork, actor: Actor, id: m.ReportId, action: Action
 ) -> tuple[m.Report, Opened]:
     """A draft. Writing is its author's own; the other experts of a consultation read it."""
-    report = _present(uow.reports.get, id)
+    report = present(uow.reports.get, id)
     opened = open_consultation(uow, actor, report.consultation, action)
     if action is Action.DRAFT_WRITE and report.author != actor.membership:
         raise NotAllowed(action=action.value)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from consult import model as m
-from consult.access import Action, authorize, open_patient, surviving
+from consult.access import Action, authorize, open_patient, present, surviving
 from consult.errors import Conflict, Invalid, NotFound
 from consult.events import record, record_note
 from consult.lifecycle import CLOSED
@@ -234,7 +234,7 @@ def confirm_match(
         raise Conflict(reason="already_matched")
     chosen = None
     if order is not None:
-        chosen = uow.studies.order(order)
+        chosen = present(uow.studies.order, order)
         if chosen.performing != facts.organisation:
             raise NotFound
         if surviving(uow, uow.patients.get(chosen.patient)).id != found.id or chosen.voided_at is not None:

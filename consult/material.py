@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from consult import model as m
-from consult.access import Action, Opened, Relation, open_consultation, surviving
+from consult.access import Action, Opened, Relation, open_consultation, present, surviving
 from consult.errors import Conflict, Invalid, NotFound, WrongState
 from consult.events import record_note
 from consult.lifecycle import CLOSED, Trigger
@@ -86,7 +86,7 @@ def void_document(
     uow: UnitOfWork, *, actor: Actor, document: m.DocumentId, reason: str
 ) -> m.Document:
     """Takes a document out of the material with a reason; the row stays. Technicians void only their own."""
-    found = uow.consultations.document(document)
+    found = present(uow.consultations.document, document)
     opened = open_consultation(uow, actor, found.consultation, Action.DOCUMENT_WRITE)
     if opened.relation is not Relation.REFERRING and found.added_by != actor.membership:
         raise NotFound

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from consult.access import Action, authorize, open_patient, surviving
+from consult.access import Action, authorize, open_patient, present, surviving
 from consult.errors import Conflict, ConsultError, Invalid, Stale, Wrong, WrongState
 from consult.events import record
 from consult.identity import read_identifier, read_resident_id, read_scan
@@ -291,9 +291,9 @@ def merge_patients(
         raise Invalid(("reason", "required"))
     if source == target:
         raise Invalid(("target", "same_patient"))
-    leaving = uow.patients.get(source)
+    leaving = present(uow.patients.get, source)
     authorize(uow, actor, Action.PATIENT_MERGE, leaving)
-    staying = uow.patients.get(target)
+    staying = present(uow.patients.get, target)
     authorize(uow, actor, Action.PATIENT_MERGE, staying)
     if leaving.merged_into is not None or staying.merged_into is not None:
         raise WrongState(state="merged", trigger="merge_patients")
@@ -319,7 +319,7 @@ def unmerge_patients(uow: UnitOfWork, *, actor: Actor, source: PatientId, reason
     """
     if not reason.strip():
         raise Invalid(("reason", "required"))
-    leaving = uow.patients.get(source)
+    leaving = present(uow.patients.get, source)
     authorize(uow, actor, Action.PATIENT_MERGE, surviving(uow, leaving))
     if leaving.merged_into is None:
         raise WrongState(state="separate", trigger="unmerge_patients")

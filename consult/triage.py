@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from consult import model as m
-from consult.access import Action, Opened, open_consultation
+from consult.access import Action, Opened, open_consultation, present
 from consult.drafting import check_version, offer_facts
 from consult.ending import cancel_consultation, convert_consultation, mark_entered_in_error
 from consult.errors import Conflict, Invalid, NotFound, Stale, Wrong, WrongState
@@ -149,7 +149,7 @@ def accept_offer(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationI
 
     Raises Conflict(reason="already_accepted") for the other, Conflict(reason="offer_closed") when it went on.
     """
-    stored = uow.consultations.get(consultation)
+    stored = present(uow.consultations.get, consultation)
     offer = offered_to(uow, actor, stored)
     if offer is None:
         _explain_missing_offer(uow, actor, stored)
