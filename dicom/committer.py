@@ -17,6 +17,7 @@ from typing import Any
 from dicom.errors import BusyError, DicomError, StorageError
 from dicom.faults import Fault
 from dicom.index import writer as index
+from dicom.index.schema import checkpoint
 from dicom.index.writer import Holding
 from dicom.jobs import Job, public_error, resolve
 from dicom.labels import label
@@ -360,7 +361,7 @@ class Committer:
             wal = (self._root / "index.sqlite-wal").stat().st_size
             if force or wal > _WAL_LIMIT:
                 self._fault("checkpoint")
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                checkpoint(self._connection)
         except (OSError, sqlite3.Error) as error:
             log.warning("archive checkpoint failed", extra={"error": type(error).__name__})
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dicom.errors import DicomError
 from dicom.index import writer as index
-from dicom.index.schema import connect_writer, migrate
+from dicom.index.schema import checkpoint, connect_writer, migrate
 from dicom.labels import holding_of
 from dicom.packs.append import sync_directory
 from dicom.packs.read import PackFile, list_packs
@@ -192,7 +192,7 @@ def rebuild(root: Path) -> Report:
         with _transaction(connection):
             index.set_fact(connection, "archive", _archive_id(root))
         report = replay(root, connection, pack_limit=0)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        checkpoint(connection)
     finally:
         connection.close()
     for suffix in ("-wal", "-shm"):

@@ -114,6 +114,11 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def checkpoint(connection: sqlite3.Connection) -> None:
+    """Write the log into the index and empty it. Only the one writing connection may."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
 def migrate(connection: sqlite3.Connection) -> int:
     """Bring the tables to the newest shape, each step in its own transaction. Returns the version."""
     connection.execute(

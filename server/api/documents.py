@@ -64,7 +64,9 @@ def _check(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> 
     open_consultation(uow, actor, consultation, Action.DOCUMENT_WRITE)
 
 
-def _add(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, **given: Any) -> m.Document:
+def _add(
+    uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, given: dict[str, Any]
+) -> m.Document:
     document = material.add_document(uow, actor=actor, consultation=consultation, **given)
     audit(uow, actor, "document.add", f"consultation:{consultation}", detail={"document": document.id})
     return document
@@ -84,12 +86,14 @@ async def add(request: web.Request) -> web.StreamResponse:
         _add,
         actor=who,
         consultation=consultation,
-        kind=kind,
-        title=fields.get("title", "").strip()[:120],
-        media_type=encoded.pages[0].media_type,
-        digest=digest,
-        size=size,
-        pages=len(encoded.pages),
+        given={
+            "kind": kind,
+            "title": fields.get("title", "").strip()[:120],
+            "media_type": encoded.pages[0].media_type,
+            "digest": digest,
+            "size": size,
+            "pages": len(encoded.pages),
+        },
     )
     return json_response(document_view(document), status=201)
 
