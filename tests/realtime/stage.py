@@ -46,6 +46,35 @@ def write_speech(path: Path) -> Path:
     return path
 
 
+def build_case(uow, city: City) -> m.ConsultationId:
+    """A consultation of the city's doctor and expert that is checked in, with two questions."""
+    patient = p.PatientId(uow.new_id())
+    uow.patients.add(p.Patient(
+        id=patient, name="测试患者", sex=p.Sex.MALE, birth_date=uow.now.date().replace(year=1968),
+        allergies="青霉素", registered_by=city.clinic, created_at=uow.now,
+    ))
+    identity = m.ConsultationId(uow.new_id())
+    uow.consultations.add(m.Consultation(
+        id=identity, number="HZ20261122-0001", patient=patient, organisation=OrganisationId(city.clinic),
+        requested_by=city.doctor.membership, service=m.Service.CLINICAL, mode=m.Mode.LIVE,
+        target_organisation=city.hospital, target_membership=city.expert.membership, state=m.State.CHECKED_IN,
+        state_since=uow.now, created_at=uow.now,
+    ))
+    uow.consultations.put_request(m.RequestVersion(
+        consultation=identity, n=1, saved_by=city.doctor.membership, saved_at=uow.now,
+        content={"purpose": "胸痛待查，是否需要转诊", "complaint": "反复胸痛 3 天", "history": "活动后加重，休息缓解。"},
+    ))
+    uow.consultations.put_questions(identity, (
+        m.Question(consultation=identity, n=1, text="是否需要转上级医院？"),
+        m.Question(consultation=identity, n=2, text="抗凝药物是否需要调整？"),
+    ))
+    for person, part in ((city.doctor, m.Part.REFERRING), (city.expert, m.Part.EXPERT)):
+        uow.consultations.add_participant(m.Participant(
+            consultation=identity, membership=person.membership, part=part, since=uow.now
+        ))
+    return identity
+
+
 @dataclass
 class Stage:
     """The server on one port and data folder, the city, one consultation that is checked in."""
@@ -81,35 +110,7 @@ class Stage:
     async def build(self) -> None:
         hashed = self.passwords.hash_now(PASSWORD)
         self.city = await self.app[keys.WORK].run(build_city, hashed)
-        self.consultation = await self.app[keys.WORK].run(self.build_case)
-
-    def build_case(self, uow) -> m.ConsultationId:
-        city = self.city
-        patient = p.PatientId(uow.new_id())
-        uow.patients.add(p.Patient(
-            id=patient, name="测试患者", sex=p.Sex.MALE, birth_date=uow.now.date().replace(year=1968),
-            allergies="青霉素", registered_by=city.clinic, created_at=uow.now,
-        ))
-        identity = m.ConsultationId(uow.new_id())
-        uow.consultations.add(m.Consultation(
-            id=identity, number="HZ20261122-0001", patient=patient, organisation=OrganisationId(city.clinic),
-            requested_by=city.doctor.membership, service=m.Service.CLINICAL, mode=m.Mode.LIVE,
-            target_organisation=city.hospital, target_membership=city.expert.membership, state=m.State.CHECKED_IN,
-            state_since=uow.now, created_at=uow.now,
-        ))
-        uow.consultations.put_request(m.RequestVersion(
-            consultation=identity, n=1, saved_by=city.doctor.membership, saved_at=uow.now,
-            content={"purpose": "胸痛待查，是否需要转诊", "complaint": "反复胸痛 3 天", "history": "活动后加重，休息缓解。"},
-        ))
-        uow.consultations.put_questions(identity, (
-            m.Question(consultation=identity, n=1, text="是否需要转上级医院？"),
-            m.Question(consultation=identity, n=2, text="抗凝药物是否需要调整？"),
-        ))
-        for person, part in ((city.doctor, m.Part.REFERRING), (city.expert, m.Part.EXPERT)):
-            uow.consultations.add_participant(m.Participant(
-                consultation=identity, membership=person.membership, part=part, since=uow.now
-            ))
-        return identity
+        self.consultation = await self.app[keys.WORK].run(build_case, self.city)
 
     async def state(self) -> m.State:
         return (await self.app[keys.WORK].read(lambda uow: uow.consultations.get(self.consultation))).state

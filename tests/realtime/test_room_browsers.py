@@ -140,3 +140,43 @@ async def test_a_second_tab_takes_the_seat_and_the_first_is_told(room):
     await doctor.get_by_text("已在另一个窗口打开").wait_for()
     await flows(second)
     await flows(expert)
+
+
+async def test_a_silent_path_is_restarted_and_after_fifteen_seconds_both_see_the_telephone_numbers(room):
+    stage, doctor, expert = await both(room)
+    for page in (doctor, expert):
+        await flows(page)
+    ufrag = "() => /a=ice-ufrag:(\\S+)/.exec(window.room.call.peer.pc.localDescription.sdp)[1]"
+    before = await doctor.evaluate(ufrag)
+    for page in (doctor, expert):
+        # Heartbeats get lost on the way, as on a path that is cut.
+        await page.evaluate("() => { window.room.call.peer.beat = () => {}; }")
+    await until(doctor, "document.getElementById('line').textContent.startsWith('通话中断，正在重新连接')")
+    await until(doctor, f"({ufrag})() !== '{before}'")
+    for page in (doctor, expert):
+        await until(page, "document.getElementById('line').textContent.startsWith('音视频不通，请用电话沟通')", seconds=40)
+        await page.locator("#absent").get_by_text("0571-88880000").first.wait_for()
+    assert await stage.state() is m.State.IN_SESSION
+    for page in (doctor, expert):
+        await page.evaluate("() => { delete window.room.call.peer.beat; }")
+    for page in (doctor, expert):
+        await until(page, "/^网络/.test(document.getElementById('line').textContent)")
+        await flows(page)
+
+
+async def test_the_page_has_no_han_character_in_english_and_fits_a_phone(room):
+    stage, browser = room
+    doctor = await stage.open(browser, "doctor", size=(390, 844), lang="en")
+    await stage.enter(doctor)
+    for tab in ("Imaging", "Questions", "Chat", "Material"):
+        await doctor.get_by_role("tab", name=tab).click()
+    text = await doctor.evaluate("""() => {
+        const own = ['.banner', '.topbar', '.room-questions', '.room-summary', '.room-name', '.room-phones'];
+        const copy = document.body.cloneNode(true);
+        for (const node of copy.querySelectorAll([...own, 'script'].join())) node.remove();
+        return copy.textContent + [...copy.querySelectorAll('*')].flatMap(
+            (node) => [...node.attributes].map((attribute) => attribute.value)).join(' ');
+    }""")
+    assert [x for x in text if "\u4e00" <= x <= "\u9fff"] == []
+    assert await doctor.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert stage.problems == []
