@@ -20,7 +20,10 @@ def millivolts(lead):
     """(values in mV, samples per second) of a lead, by pydicom."""
     ds = ecg_study()[0]
     group = ds.WaveformSequence[0]
-    names = [c.ChannelSourceSequence[0].CodeMeaning.removeprefix("Lead ").split(" (")[0] for c in group.ChannelDefinitionSequence]
+    names = [
+        c.ChannelSourceSequence[0].CodeMeaning.removeprefix("Lead ").split(" (")[0]
+        for c in group.ChannelDefinitionSequence
+    ]
     unit = group.ChannelDefinitionSequence[0].ChannelSensitivityUnitsSequence[0].CodeValue
     return ds.waveform_array(0)[:, names.index(lead)] / {"uV": 1000, "mV": 1}[unit], float(group.SamplingFrequency)
 
@@ -31,15 +34,19 @@ async def opened(site, **size):
     return page
 
 
-async def ink(page):
-    """Where a tracing (not a lead name) may be: alpha of the trace layer."""
+async def ink(page, *, top=0, bottom, right):
+    """Alpha of the trace layer, zero outside the asked rows and columns (a whole sheet is megabytes)."""
     got = await page.evaluate(
-        """(() => { const p = ecg.readPixels(); const a = new Uint8Array(p.width * p.height);
-        for (let i = 0; i < a.length; i++) a[i] = p.data[4 * i + 3];
+        """([top, bottom, right]) => { const p = ecg.readPixels(); right = Math.min(right, p.width);
+        bottom = Math.min(bottom, p.height); const a = new Uint8Array(right * (bottom - top));
+        for (let y = top; y < bottom; y++) for (let x = 0; x < right; x++) a[(y - top) * right + x] = p.data[4 * (y * p.width + x) + 3];
         let s = ''; for (let i = 0; i < a.length; i += 8192) s += String.fromCharCode(...a.subarray(i, i + 8192));
-        return [p.width, p.height, btoa(s)]; })()"""
+        return [right, bottom, btoa(s)]; }""",
+        [int(top), int(bottom), int(right)],
     )
-    return np.frombuffer(base64.b64decode(got[2]), np.uint8).reshape(got[1], got[0])
+    out = np.zeros((got[1], got[0]), np.uint8)
+    out[int(top) :] = np.frombuffer(base64.b64decode(got[2]), np.uint8).reshape(-1, got[0])
+    return out
 
 
 async def lead_of(page, name, row=None):
@@ -64,8 +71,14 @@ async def test_peak_and_interval_on_the_canvas_are_the_files(site, ratio, layout
     first = int(lead["from"] / 1000 * hz)
     last = min(int(lead["to"] / 1000 * hz), first + int(3 * hz))
     window = values[first:last]
-    peaks = [at for at in range(50, len(window) - 50) if window[at] == window[at - 50 : at + 51].max() and window[at] > 0.6 * window.max()]
-    alpha = await ink(page)
+    peaks = [
+        at
+        for at in range(50, len(window) - 50)
+        if window[at] == window[at - 50 : at + 51].max() and window[at] > 0.6 * window.max()
+    ]
+    tall = 2 * geometry["pxPerMv"]
+    right = lead["x0"] + 3000 * geometry["pxPerMs"]
+    alpha = await ink(page, top=max(0, lead["baseline"] - tall), bottom=lead["baseline"] + 4, right=right)
     seen = []
     for at in peaks[:2]:
         middle = lead["x0"] + at / hz * 1000 * geometry["pxPerMs"]
@@ -85,7 +98,7 @@ async def test_peak_and_interval_on_the_canvas_are_the_files(site, ratio, layout
 async def test_the_calibration_pulse_is_one_millivolt_for_two_hundred_milliseconds(site):
     page = await opened(site)
     geometry, lead = await lead_of(page, "I")
-    alpha = await ink(page)
+    alpha = await ink(page, bottom=lead["baseline"] + 4, right=lead["x0"])
     left = alpha[: int(lead["baseline"]) + 2, : int(lead["x0"]) - 2] > 127
     columns = np.flatnonzero(left[: int(lead["baseline"] - 5)].any(axis=0))
     rows = np.flatnonzero(left[:, columns[0] : columns[-1]].any(axis=1))
@@ -140,7 +153,9 @@ async def test_keys_change_layout_speed_gain_and_a_click_enlarges_a_lead(site):
 async def test_life_size_follows_the_calibrated_screen_and_is_remembered(site):
     page = await opened(site, width=1920, height=1080)
     await page.click("[aria-label=校准屏幕尺寸]")
-    await page.evaluate("(() => { const r = document.querySelector('.ecg-dialog input'); r.value = '342'; r.dispatchEvent(new Event('input')); })()")
+    await page.evaluate(
+        "(() => { const r = document.querySelector('.ecg-dialog input'); r.value = '342'; r.dispatchEvent(new Event('input')); })()"
+    )
     await page.click(".ecg-dialog >> text=保存")
     assert (await page.evaluate("ecg.geometry()"))["mm"] == pytest.approx(342 / 85.6, rel=0.001)
     await page.reload()

@@ -52,7 +52,11 @@ def test_every_icon_that_the_viewers_use_is_in_the_sprite():
 def test_everything_the_viewers_say_has_its_english_with_the_same_places():
     browser = english().browser
     said = set()
-    for path in [*(ROOT / "static/viewer").glob("*.js"), *(ROOT / "static/ecg").glob("*.js"), ROOT / "static/js/viewer-page.js"]:
+    for path in [
+        *(ROOT / "static/viewer").glob("*.js"),
+        *(ROOT / "static/ecg").glob("*.js"),
+        ROOT / "static/js/viewer-page.js",
+    ]:
         said |= {match.group(2) for match in HAN.finditer(path.read_text("utf-8"))}
     assert len(said) > 90
     assert sorted(said - set(browser)) == []

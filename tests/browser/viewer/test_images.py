@@ -44,8 +44,12 @@ async def pixels(page, cell="null"):
 async def crop(page, rows, columns):
     """The image's own pixels at 1:1, by where the viewer says its corner pixel stands."""
     x, y = await page.evaluate("viewer.canvasPoint(0, 0)")
-    box = await page.evaluate("(() => { const b = document.querySelector('.vw-screen').getBoundingClientRect(); return [b.left, b.top]; })()")
-    ratio = await page.evaluate("(() => { const c = document.querySelector('.vw-screen canvas'); return c.width / c.clientWidth; })()")
+    box = await page.evaluate(
+        "(() => { const b = document.querySelector('.vw-screen').getBoundingClientRect(); return [b.left, b.top]; })()"
+    )
+    ratio = await page.evaluate(
+        "(() => { const c = document.querySelector('.vw-screen canvas'); return c.width / c.clientWidth; })()"
+    )
     left, top = round((x - box[0]) * ratio - 0.5), round((y - box[1]) * ratio - 0.5)
     return (await pixels(page))[top : top + rows, left : left + columns, :3].astype(int)
 
@@ -175,7 +179,10 @@ async def test_a_view_applied_on_another_screen_shows_the_same_part_of_the_image
     assert got["presentation"]["center"] == pytest.approx(state["presentation"]["center"], abs=0.1)
     assert got["presentation"]["span"] == pytest.approx(state["presentation"]["span"], rel=0.001)
     assert (await one.evaluate("states.length")) > 0
-    assert await two.evaluate("(state) => viewer.applyState({...state, image: {...state.image, sopUid: '2.25.1'}})", state) is False
+    assert (
+        await two.evaluate("(state) => viewer.applyState({...state, image: {...state.image, sopUid: '2.25.1'}})", state)
+        is False
+    )
 
 
 async def test_colour_ultrasound_is_in_colour_and_plays(site):
@@ -188,7 +195,9 @@ async def test_colour_ultrasound_is_in_colour_and_plays(site):
     stopped = await page.evaluate("viewer.currentImage().index")
     await page.wait_for_timeout(150)
     assert await page.evaluate("viewer.currentImage().index") == stopped
-    rgb = next(ds for ds in studies()[MIXED] if ds.SOPInstanceUID == uid("mixedexamples_rgb_colorexamples_rgb_color.dcm"))
+    rgb = next(
+        ds for ds in studies()[MIXED] if ds.SOPInstanceUID == uid("mixedexamples_rgb_colorexamples_rgb_color.dcm")
+    )
     await page.evaluate(f"viewer.openSeries('{rgb.SeriesInstanceUID}')")
     await page.evaluate("viewer.settled()")
     await page.evaluate("viewer.setOneToOne()")
@@ -225,7 +234,9 @@ async def test_documents_and_unknown_objects_are_cards_of_their_own(site):
     await until(page, "document.querySelectorAll('a.vw-card').length === 1")
     link = await page.get_attribute("a.vw-card", "href")
     assert link.endswith(f"/series/{uid('mixedpdf')}/instances/{uid('mixedpdf1')}/rendered")
-    await until(page, "[...document.querySelectorAll('.vw-card:disabled')].some((c) => c.textContent.includes('不能在此显示'))")
+    await until(
+        page, "[...document.querySelectorAll('.vw-card:disabled')].some((c) => c.textContent.includes('不能在此显示'))"
+    )
 
 
 async def test_a_tracing_opens_in_its_panel_and_an_image_closes_it(site):
