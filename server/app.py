@@ -130,6 +130,7 @@ async def archive(app: web.Application) -> AsyncIterator[None]:
         app[keys.TASKS].once("archive", started.wait())
         app[keys.TASKS].once("resume_uploads", resume_uploads(app))
     yield
+    await app[keys.UPLOADING].close()
     await started.close()
     await opened.close()
 

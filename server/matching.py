@@ -62,5 +62,6 @@ async def match_studies(
 
 def _match(uow: UnitOfWork, facts: StudyFacts) -> str:
     match = match_automatically(uow, facts=facts)
-    uow.publish(f"study:{facts.organisation}", {"study": facts.study_uid})
+    if match is None:
+        uow.publish(f"study:{facts.organisation}", {"study": facts.study_uid})
     return match.method.value if match else ""

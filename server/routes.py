@@ -169,6 +169,7 @@ def api_studies() -> Sequence[Route]:
     ordering = roles(Role.CLINIC_DOCTOR, Role.TECHNICIAN)
     return (
         Route("POST", "/api/uploads", uploads.start, technician),
+        Route("POST", "/api/uploads/whole", uploads.whole, piece),
         Route("GET", "/api/uploads/{id}", uploads.read, technician),
         Route("PUT", "/api/uploads/{id}", uploads.append, piece),
         Route("POST", "/api/uploads/{id}/finish", uploads.finish, technician),

@@ -4,6 +4,7 @@ argv: file, most entries, most bytes. Output, frames of 4 bytes big endian lengt
 ends an entry, 0xFFFFFFFF ends the archive, 0xFFFFFFFE followed by one frame is a refusal with its reason.
 """
 
+import os
 import resource
 import struct
 import sys
@@ -13,6 +14,15 @@ import zlib
 END, REFUSED = 0xFFFFFFFF, 0xFFFFFFFE
 CHUNK = 1 << 18
 MEMORY = 512 << 20
+RATIO = 100
+"""Images shrink to a half or a tenth; what swells a hundredfold beyond the first gigabyte is made to."""
+SPARE = 1 << 30
+LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def _litter(name: str) -> bool:
+    """What a desktop puts into every folder."""
+    return name.startswith("__MACOSX/") or name.rpartition("/")[2] in LITTER
 
 
 def main() -> None:
@@ -31,7 +41,8 @@ def main() -> None:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [x for x in archive.infolist() if not x.is_dir()]
+            most_bytes = min(most_bytes, os.path.getsize(path) * RATIO + SPARE)
+            entries = [x for x in archive.infolist() if not x.is_dir() and not _litter(x.filename)]
             if len(entries) > most_entries:
                 refuse("zip_too_many")
             for entry in entries:

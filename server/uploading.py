@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
-import struct
-import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -20,24 +19,27 @@ from typing import Any
 
 from consult.access import Action, authorize
 from consult.errors import NotFound
-from consult.people import Actor, OrganisationId
+from consult.people import Actor
 from dicom.archive import Archive
 from dicom.model import IngestResult
+from server.auth.audit import audit
 from server.matching import match_studies
 from server.problems import Refused
 from server.settings import Uploads as UploadSettings
 from server.storage.faults import fault
 from server.storage.unit import SqlUnitOfWork
 from server.storage.uploads import Upload
-from server.unzip_worker import END, REFUSED
+from server.unzipping import open_zip
 from server.work import Work
 
 CHUNK_BYTES = 4 << 20
 FEED_BYTES = 1 << 20
-ZIP_ENTRIES = 20_000
-ZIP_BYTES = 16 << 30
 KEEP_UNTOUCHED = timedelta(days=2)
-ZIP_MAGIC = b"PK\x03\x04"
+FINISH_SECONDS = 20.0
+ZIPS_AT_ONCE = 2
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+LATER = {"disk_full": "disk_full", "io_error": "io_error", "busy": "busy"}
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Uploading:
@@ -49,10 +51,23 @@ class Uploading:
         self._archive = archive
         self._settings = settings
         self._locks: OrderedDict[str, asyncio.Lock] = OrderedDict()
+        self._running: dict[str, asyncio.Task[Upload]] = {}
+        self._taken: dict[str, int] = {}
+        self._zips = asyncio.Semaphore(ZIPS_AT_ONCE)
         root.mkdir(parents=True, exist_ok=True)
 
     def path(self, upload: str) -> Path:
         return self._root / upload
+
+    def taken(self, upload: str) -> int:
+        """How many files of a zip that is being taken in have gone through."""
+        return self._taken.get(upload, 0)
+
+    async def close(self) -> None:
+        """Stop taking in; what is complete goes on at the next start."""
+        for task in (running := list(self._running.values())):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     def _lock(self, upload: str) -> asyncio.Lock:
         lock = self._locks.setdefault(upload, asyncio.Lock())
@@ -123,40 +138,76 @@ class Uploading:
             fault("upload_before_fsync")
             await asyncio.to_thread(os.fdatasync, descriptor)
         except OSError as error:
+            if isinstance(error, ConnectionError):
+                raise  # the line was cut: what came stays, so that the sender goes on from there
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, offset)
-            raise Refused("disk_full") from error
-        except BaseException:
-            # A cut connection: what came whole stays, so that the sender goes on from there.
-            with contextlib.suppress(OSError):
-                os.fdatasync(descriptor)
-            raise
+            raise Refused("disk_full" if error.errno in FULL else "io_error") from error
         finally:
             os.close(descriptor)
         return end
 
+    async def whole(self, actor: Actor, data: bytes) -> dict[str, Any]:
+        """A small file in one request: into the archive at once; a zip takes the long way. Returns {state, result, id}.
+
+        Sent again after a lost answer it is found to be there already. Raises Refused upload_empty, disk_full, busy.
+        """
+        if data.startswith(ZIP_MAGIC):
+            upload = await self.start(actor, len(data))
+            await asyncio.to_thread(_write_file, self.path(upload.id), data)
+            done = await self.finish(actor, upload.id)
+            return {"id": done.id, "state": done.state, "result": done.result}
+        if not data:
+            raise Refused("upload_empty")
+        self.check_space(len(data))
+        await self._work.read(_may_upload, actor=actor)
+        source = f"upload:{actor.membership}"
+        found = await self._archive.ingest(data, organisation=actor.organisation, source=source)
+        refuse_for_now([found])
+        await self._work.run(_note, actor=actor, result=found)
+        matched = await match_studies(self._archive, self._work, actor.organisation, held([found]))
+        return {"id": "", "state": "done", "result": summary([found], matched)}
+
     async def finish(self, actor: Actor, upload: str) -> Upload:
-        """Take the whole file in; the answer tells what became of each instance. Asking again answers the same."""
+        """Take the whole file in; the answer tells what became of each instance. Asking again answers the same.
+
+        What takes longer than FINISH_SECONDS goes on without the caller: the answer is then still "complete".
+        """
         async with self._lock(upload):
             found = await self._work.read(_mine, actor=actor, upload=upload)
             if found.state in {"done", "failed"}:
                 return found
             if found.state == "cancelled":
                 raise Refused("upload_closed")
-            if await asyncio.to_thread(self._size, upload) != found.size:
-                raise Refused("upload_incomplete")
-            if found.state == "open":
-                found = await self._work.run(_save, upload=replace(found, state="complete", received=found.size))
-            return await self.ingest(found)
+            task = self._running.get(upload)
+            if task is None:
+                if await asyncio.to_thread(self._size, upload) != found.size:
+                    raise Refused("upload_incomplete")
+                if found.state == "open":
+                    found = await self._work.run(_complete, actor=actor, upload=found)
+                task = self._begin(found)
+        await asyncio.wait({task}, timeout=FINISH_SECONDS)
+        return task.result() if task.done() else found
+
+    def _begin(self, upload: Upload) -> asyncio.Task[Upload]:
+        task = asyncio.get_running_loop().create_task(self.ingest(upload))
+        self._running[upload.id] = task
+
+        def ended(task: asyncio.Task[Upload]) -> None:
+            self._running.pop(upload.id, None)
+            self._taken.pop(upload.id, None)
+            if not task.cancelled():
+                task.exception()  # told to whoever waits; if nobody does, the next finish tries again
+
+        task.add_done_callback(ended)
+        return task
 
     async def ingest(self, upload: Upload) -> Upload:
         """A complete upload through the archive; also called at start for those a stop interrupted."""
         path = self.path(upload.id)
         results = await self._take_in(path, upload)
-        if any(x.reason in {"disk_full", "io_error", "busy"} for x in results):
-            raise Refused("disk_full" if any(x.reason == "disk_full" for x in results) else "busy")
-        studies = [x.study_uid for x in results if x.study_uid and x.outcome in {"stored", "duplicate"}]
-        matched = await match_studies(self._archive, self._work, upload.organisation, studies)
+        refuse_for_now(results)
+        matched = await match_studies(self._archive, self._work, upload.organisation, held(results))
         done = replace(upload, state="done", result=summary(results, matched))
         fault("upload_before_result")
         done = await self._work.run(_save, upload=done)
@@ -165,35 +216,29 @@ class Uploading:
 
     async def _take_in(self, path: Path, upload: Upload) -> Sequence[IngestResult]:
         source = f"upload:{upload.membership}"
-        with path.open("rb") as file:
-            head = file.read(4)
-        if head == ZIP_MAGIC:
-            return await self._unzip(path, upload.organisation, source)
-        size = upload.size
-        if size <= self._archive.limits.inline_bytes:
+        head = await asyncio.to_thread(_head, path)
+        if head in ZIP_MAGIC:
+            async with self._zips:
+                return await self._unzip(path, upload, source)
+        if upload.size <= self._archive.limits.inline_bytes:
             data = await asyncio.to_thread(path.read_bytes)
             return [await self._archive.ingest(data, organisation=upload.organisation, source=source)]
         return [await self._archive.ingest(_pieces(path), organisation=upload.organisation, source=source)]
 
-    async def _unzip(self, path: Path, organisation: OrganisationId, source: str) -> Sequence[IngestResult]:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "server.unzip_worker", str(path), str(ZIP_ENTRIES), str(ZIP_BYTES),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, limit=FEED_BYTES,
-        )  # fmt: skip
-        assert child.stdout is not None
+    async def _unzip(self, path: Path, upload: Upload, source: str) -> Sequence[IngestResult]:
         results: list[IngestResult] = []
-        try:
-            entries = _Entries(child.stdout)
+        async with open_zip(path) as entries:
             while await entries.more():
-                results.append(await self._archive.ingest(entries.body(), organisation=organisation, source=source))
+                found = await self._archive.ingest(
+                    entries.body(), organisation=upload.organisation, source=source
+                )
+                results.append(found)
+                self._taken[upload.id] = len(results)
+                if found.reason in LATER:
+                    return results
                 await entries.drain()
-            if entries.reason:
-                results.append(IngestResult(outcome="refused", reason=entries.reason))
-        finally:
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    child.kill()
-                await child.wait()
+        if entries.reason or not results:
+            results.append(IngestResult(outcome="refused", reason=entries.reason or "zip_empty"))
         return results
 
     async def cancel(self, actor: Actor, upload: str) -> None:
@@ -211,61 +256,10 @@ class Uploading:
         for upload in again:
             if await asyncio.to_thread(self._size, upload.id) == upload.size:
                 with contextlib.suppress(Refused):
-                    await self.ingest(upload)
+                    await self._begin(upload)
         for stale in await self._work.run(_drop_stale):
             await asyncio.to_thread(self.path(stale).unlink, missing_ok=True)
         return len(again)
-
-
-class _Entries:
-    """The frames of server/unzip_worker.py as bodies, one entry after the other."""
-
-    def __init__(self, stream: asyncio.StreamReader) -> None:
-        self._stream = stream
-        self._open = False
-        self._first = 0
-        self.reason = ""
-
-    async def _frame(self) -> int:
-        try:
-            (length,) = struct.unpack(">I", await self._stream.readexactly(4))
-        except asyncio.IncompleteReadError:
-            self.reason = "zip_damaged"
-            return END
-        return int(length)
-
-    async def more(self) -> bool:
-        """Whether another entry follows."""
-        length = await self._frame()
-        if length == REFUSED:
-            text = await self._stream.readexactly(await self._frame())
-            self.reason = text.decode()
-        if length in {END, REFUSED}:
-            return False
-        self._open, self._first = length > 0, length
-        return True
-
-    async def body(self) -> AsyncIterator[bytes]:
-        length = self._first
-        while self._open:
-            if length == 0:
-                self._open = False
-                return
-            if length in {END, REFUSED}:
-                self._open = False
-                self.reason = "zip_damaged"
-                raise ConnectionError("the archive ended inside an entry")
-            yield await self._stream.readexactly(length)
-            length = await self._frame()
-
-    async def drain(self) -> None:
-        """Skip what ingest did not read of a refused entry."""
-        while self._open:
-            length = await self._frame()
-            if length == 0 or length in {END, REFUSED}:
-                self._open = False
-                return
-            await self._stream.readexactly(length)
 
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:
@@ -273,6 +267,33 @@ def _write_all(descriptor: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    try:
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fdatasync(file.fileno())
+    except OSError as error:
+        raise Refused("disk_full" if error.errno in FULL else "io_error") from error
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
+
+
+def refuse_for_now(results: Sequence[IngestResult]) -> None:
+    """What failed for the server's own reasons is no result: Refused, so that the sender tries again later."""
+    for x in results:
+        if x.reason in LATER:
+            raise Refused(LATER[x.reason])
+
+
+def held(results: Sequence[IngestResult]) -> list[str]:
+    """The studies that the archive holds now, each once."""
+    return list(dict.fromkeys(x.study_uid for x in results if x.outcome in {"stored", "duplicate"}))
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
@@ -299,6 +320,21 @@ def summary(results: Sequence[IngestResult], matched: dict[str, str]) -> dict[st
         ],
         "studies": list(studies.values()),
     }
+
+
+def _may_upload(uow: SqlUnitOfWork, *, actor: Actor) -> None:
+    authorize(uow, actor, Action.STUDIES_UPLOAD, actor.organisation)
+
+
+def _note(uow: SqlUnitOfWork, *, actor: Actor, result: IngestResult) -> None:
+    authorize(uow, actor, Action.STUDIES_UPLOAD, actor.organisation)
+    about = f"study:{result.study_uid}" if result.study_uid else f"organisation:{actor.organisation}"
+    audit(uow, actor, "study.store", about, detail={"outcome": result.outcome, "reason": result.reason or ""})
+
+
+def _complete(uow: SqlUnitOfWork, *, actor: Actor, upload: Upload) -> Upload:
+    audit(uow, actor, "study.store", f"upload:{upload.id}", detail={"bytes": upload.size})
+    return uow.uploads.save(replace(upload, state="complete", received=upload.size, touched_at=uow.now))
 
 
 def _start(uow: SqlUnitOfWork, *, actor: Actor, size: int) -> Upload:

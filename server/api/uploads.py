@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from server import keys
-from server.api.common import actor, body, json_response, no_content
+from server.api.common import actor, body, json_response, no_content, read_bounded
+from server.dicomweb.reasons import text_of
+from server.i18n import _
 from server.problems import Refused
 from server.storage.uploads import Upload
+from server.unzipping import REASONS, ZIP_ENTRIES
 from server.uploading import CHUNK_BYTES
 
 
@@ -20,16 +23,31 @@ class Start(msgspec.Struct, forbid_unknown_fields=True):
     size: int
 
 
-def upload_view(upload: Upload) -> dict[str, Any]:
-    """What the page goes on from; `chunk` is the largest piece it may send."""
+def upload_view(upload: Upload, taken: int = 0) -> dict[str, Any]:
+    """What the page goes on from; `chunk` is the largest piece it may send, `taken` what of a zip has gone through."""
     return {
         "id": upload.id,
         "size": upload.size,
         "received": upload.received,
         "state": upload.state,
-        "result": upload.result,
+        "taken": taken,
+        "result": in_words(upload.result),
         "chunk": CHUNK_BYTES,
     }
+
+
+def in_words(result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The result with a sentence for every reason, in the language of the present request."""
+    if result is None:
+        return None
+    return {**result, "instances": [{**x, "text": sentence(x["reason"])} for x in result["instances"]]}
+
+
+def sentence(reason: str | None) -> str:
+    """Why a file was not taken in; empty where it was."""
+    if not reason:
+        return ""
+    return _(REASONS[reason], entries=ZIP_ENTRIES) if reason in REASONS else text_of(reason)
 
 
 async def start(request: web.Request) -> web.StreamResponse:
@@ -39,10 +57,18 @@ async def start(request: web.Request) -> web.StreamResponse:
     return json_response(upload_view(upload), status=201)
 
 
+async def whole(request: web.Request) -> web.StreamResponse:
+    """`POST /api/uploads/whole`: a file of at most CHUNK_BYTES in one request; answers like finish."""
+    data = await read_bounded(request, CHUNK_BYTES)
+    done = await request.app[keys.UPLOADING].whole(actor(request), data)
+    return json_response(done | {"result": in_words(done["result"])})
+
+
 async def read(request: web.Request) -> web.StreamResponse:
     """`GET /api/uploads/{id}`: how much has arrived, or what became of it."""
-    found = await request.app[keys.UPLOADING].read(actor(request), request.match_info["id"])
-    return json_response(upload_view(found))
+    uploading = request.app[keys.UPLOADING]
+    found = await uploading.read(actor(request), request.match_info["id"])
+    return json_response(upload_view(found, uploading.taken(found.id)))
 
 
 async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
@@ -67,9 +93,10 @@ async def append(request: web.Request) -> web.StreamResponse:
 
 
 async def finish(request: web.Request) -> web.StreamResponse:
-    """`POST /api/uploads/{id}/finish`: into the archive; the result per instance and per study."""
-    done = await request.app[keys.UPLOADING].finish(actor(request), request.match_info["id"])
-    return json_response(upload_view(done))
+    """`POST /api/uploads/{id}/finish`: into the archive; the result per instance and per study. 202 while it goes on."""
+    uploading = request.app[keys.UPLOADING]
+    done = await uploading.finish(actor(request), request.match_info["id"])
+    return json_response(upload_view(done, uploading.taken(done.id)), status=200 if done.result is not None else 202)
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
