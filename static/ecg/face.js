@@ -39,7 +39,8 @@ export function headerText(recording, options, t) {
     figure('QTc', m.qtc, ' ms'),
     figure(t('电轴'), m.axis, '°'),
   ].filter(Boolean);
-  const statements = recording.annotations.filter((note) => note.text && !note.lead).map((note) => note.text);
+  const said = (note) => [note.text, note.value ?? null, note.unit ?? null].filter((part) => part !== null).join(' ');
+  const statements = recording.annotations.filter((note) => note.text && !note.lead).map(said);
   const machine = [...intervals, ...statements];
   return [
     ...[options.banner ?? []].flat(),

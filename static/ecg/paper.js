@@ -108,6 +108,16 @@ function drawTrace(pen, sheet, cell, samples, hz, skin) {
   if (last <= first) return;
   const perColumn = hz / 1000 / sheet.pxPerMs;
   const y = (microvolts) => cell.baseline - (microvolts / 1000) * sheet.pxPerMv + 0.5;
+  // Where the device had no signal the line is broken, never bridged.
+  let broken = true;
+  const line = (x, value) => {
+    if (Number.isNaN(value)) {
+      broken = true;
+    } else {
+      pen[broken ? 'moveTo' : 'lineTo'](x, y(value));
+      broken = false;
+    }
+  };
   pen.save();
   pen.beginPath();
   pen.rect(cell.x0, 0, cell.x1 - cell.x0 + 1, sheet.height);
@@ -115,14 +125,16 @@ function drawTrace(pen, sheet, cell, samples, hz, skin) {
   pen.strokeStyle = skin.ink;
   pen.beginPath();
   if (perColumn <= 1) {
-    for (let at = first; at < last; at += 1) pen.lineTo(cell.x0 + (at - first) / perColumn, y(samples[at]));
+    for (let at = first; at < last; at += 1) line(cell.x0 + (at - first) / perColumn, samples[at]);
   } else {
     columns(samples, first, last, perColumn, (column, entry, low, high, exit) => {
       const x = cell.x0 + column + 0.5;
-      pen.lineTo(x, y(entry));
-      pen.lineTo(x, y(low));
-      pen.lineTo(x, y(high));
-      pen.lineTo(x, y(exit));
+      line(x, entry);
+      if (low <= high) {
+        line(x, low);
+        line(x, high);
+      }
+      line(x, exit);
     });
   }
   pen.stroke();

@@ -11,14 +11,15 @@ export function leadName(raw) {
   return STANDARD.find((name) => name.toLowerCase() === plain.toLowerCase()) ?? plain;
 }
 
-/** Base64 of little-endian int16 → values in microvolts. */
+/** Base64 of little-endian int16 → values in microvolts; NaN where the device had no signal. */
 function decode(lead) {
   const bytes = Uint8Array.from(atob(lead.samples), (letter) => letter.charCodeAt(0));
   const view = new DataView(bytes.buffer);
   const factor = UNITS[lead.unit] ?? 1;
   const out = new Float32Array(bytes.length >> 1);
   for (let at = 0; at < out.length; at += 1) {
-    out[at] = (view.getInt16(2 * at, true) * lead.scale + (lead.offset ?? 0)) * factor;
+    const raw = view.getInt16(2 * at, true);
+    out[at] = raw === lead.gap ? NaN : (raw * lead.scale + (lead.offset ?? 0)) * factor;
   }
   return out;
 }

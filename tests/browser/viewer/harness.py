@@ -161,6 +161,7 @@ def waveform_json(ds: Dataset) -> dict:
                 "scale": float(channel.ChannelSensitivity) * factor,
                 "offset": float(channel.get("ChannelBaseline", 0)) * factor,
                 "samples": base64.b64encode(raw[:, at].astype("<i2").tobytes()).decode(),
+                "gap": None,
             }
         )
     return {

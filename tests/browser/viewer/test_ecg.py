@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browser.viewer import harness
+from tests.browser.viewer.harness import waveform_json
 from tests.browser.viewer.studies import ecg_study, uid
 from tests.browser.viewer.test_images import drag, until
 
@@ -189,3 +191,26 @@ async def test_an_ecg_that_cannot_be_read_says_so_and_comes_back(site):
     site.archive.broken.clear()
     await page.click(".ecg-message button")
     await until(page, "Boolean(ecg.geometry())")
+
+
+async def test_where_the_device_had_no_signal_the_line_is_broken(site, monkeypatch):
+    def with_gap(ds):
+        answer = waveform_json(ds)
+        lead = next(one for one in answer["leads"] if one["name"] == "II")
+        raw = np.frombuffer(base64.b64decode(lead["samples"]), "<i2").copy()
+        raw[1000:1500] = -32768
+        return answer | {
+            "leads": [
+                one | {"samples": base64.b64encode(raw.tobytes()).decode(), "gap": -32768} if one is lead else one
+                for one in answer["leads"]
+            ]
+        }
+
+    monkeypatch.setattr(harness, "waveform_json", with_gap)
+    page = await opened(site)
+    await page.evaluate("ecg.setLayout('12x1')")
+    geometry, lead = await lead_of(page, "II")
+    alpha = await ink(page, top=lead["baseline"] - 5, bottom=lead["baseline"] + 20, right=lead["x1"])
+    left, right = (round(lead["x0"] + ms * geometry["pxPerMs"]) for ms in (1000, 1500))
+    assert not alpha[:, left + 2 : right - 2].any()
+    assert alpha[:, right + 2 : right + 40].any()
