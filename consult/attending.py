@@ -1,12 +1,12 @@
 """The meeting: sessions, seats, attendance, chat. Losing the line never ends a session; only Finish does.
 
-`seat_lost`, `seat_back`, `evict`, `room_rows` and `recent_messages` are called by the live room on behalf of a seat
-whose socket was already authorised; everything else opens the consultation through consult/access.py.
+`seat_lost`, `seat_back` and `evict` are called by the live room on behalf of a seat whose socket was already
+authorised (as is consult/meeting_view.py); everything else opens the consultation through consult/access.py.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, ClassVar
 
 from consult import model as m
@@ -14,6 +14,7 @@ from consult.access import Action, open_consultation
 from consult.errors import Conflict, ConsultError, Invalid, NotAllowed, NotFound, WrongState
 from consult.events import record_note
 from consult.lifecycle import Trigger
+from consult.meeting_view import PRINCIPALS, Contact, Line, contacts_of, lines_of
 from consult.moving import move
 from consult.people import Actor, MembershipId
 from consult.ports import UnitOfWork
@@ -21,8 +22,6 @@ from consult.ports import UnitOfWork
 TEXT_LIMIT = 4000
 CLIENT_ID_LIMIT = 64
 PRECHECK_LIMIT = 64
-HOSTS = (m.Part.CHAIR, m.Part.EXPERT)
-PRINCIPALS = frozenset({m.Part.REFERRING, m.Part.EXPERT, m.Part.CHAIR, m.Part.REVIEWER})
 INSIDE = frozenset({m.SeatState.IN, m.SeatState.LOST})
 # Somebody with several parts sits in the first of these.
 _ORDER = (m.Part.CHAIR, m.Part.EXPERT, m.Part.REVIEWER, m.Part.REFERRING, m.Part.GUEST)
@@ -38,47 +37,6 @@ class SeatRemoved(ConsultError):
     """The chair has removed this seat from the session; it stays removed."""
 
     code: ClassVar[str] = "seat_removed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeatInfo:
-    """A seat with the words others see. `active`: still takes part. `host`: may admit, remove, lock."""
-
-    seat: m.Seat
-    name: str
-    title: str
-    organisation: str
-    host: bool
-    active: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contact:
-    """Whom to ring when there is no media path."""
-
-    part: m.Part
-    organisation: str
-    organisation_phone: str
-    name: str
-    phone: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoomView:
-    """All rows of a session that a live room needs."""
-
-    session: m.Session
-    state: m.State
-    seats: tuple[SeatInfo, ...]
-    contacts: tuple[Contact, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A chat message with its author's name."""
-
-    message: m.Message
-    name: str
 
 
 def open_session(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> m.Session:
@@ -333,41 +291,13 @@ def messages(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -
     except NotFound:
         mine = [x for x in uow.consultations.participants(consultation) if x.membership == actor.membership]
         since = max((x.since for x in mine), default=uow.now)
-    return _lines(uow, uow.meetings.messages(consultation, after=since))
+    return lines_of(uow, uow.meetings.messages(consultation, after=since))
 
 
 def contacts(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> tuple[Contact, ...]:
     """Names and telephone numbers of both sides."""
     open_consultation(uow, actor, consultation, Action.ROOM_ENTER)
-    return _contacts(uow, consultation)
-
-
-def room_rows(uow: UnitOfWork, *, session: m.SessionId) -> RoomView:
-    """The session and its seats as the live room mirrors them."""
-    meeting = uow.meetings.session(session)
-    consultation = uow.consultations.get(meeting.consultation)
-    taking_part = {(x.membership, x.part) for x in uow.consultations.participants(meeting.consultation)}
-    chaired = any(part is m.Part.CHAIR for _, part in taking_part)
-    host_part = m.Part.CHAIR if chaired else m.Part.EXPERT
-    infos = []
-    for seat in uow.meetings.seats(session):
-        member = uow.people.membership(seat.membership)
-        staff = uow.people.staff(member.staff)
-        infos.append(SeatInfo(
-            seat=seat, name=staff.name, title=staff.title,
-            organisation=uow.people.organisation(member.organisation).short_name,
-            host=seat.part is host_part, active=staff.active and (seat.membership, seat.part) in taking_part,
-        ))
-    return RoomView(
-        session=meeting, state=consultation.state, seats=tuple(infos), contacts=_contacts(uow, meeting.consultation)
-    )
-
-
-def recent_messages(uow: UnitOfWork, *, session: m.SessionId) -> tuple[Line, ...]:
-    """Chat lines of the consultation since the session began."""
-    meeting = uow.meetings.session(session)
-    since = meeting.opened_at - timedelta(microseconds=1)      # `after` is strict
-    return _lines(uow, uow.meetings.messages(meeting.consultation, after=since))
+    return contacts_of(uow, consultation)
 
 
 def _note(
@@ -375,31 +305,6 @@ def _note(
 ) -> None:
     consultation = uow.consultations.get(meeting.consultation)
     record_note(uow, actor, consultation, what, reason=reason, payload={"session": meeting.id, **payload})
-
-
-def _lines(uow: UnitOfWork, found: Iterable[m.Message]) -> tuple[Line, ...]:
-    names: dict[MembershipId, str] = {}
-    lines = []
-    for message in found:
-        if message.membership not in names:
-            staff = uow.people.staff(uow.people.membership(message.membership).staff)
-            names[message.membership] = staff.name
-        lines.append(Line(message=message, name=names[message.membership]))
-    return tuple(lines)
-
-
-def _contacts(uow: UnitOfWork, consultation: m.ConsultationId) -> tuple[Contact, ...]:
-    found = []
-    for participant in uow.consultations.participants(consultation):
-        if participant.part not in PRINCIPALS:
-            continue
-        member = uow.people.membership(participant.membership)
-        staff, organisation = uow.people.staff(member.staff), uow.people.organisation(member.organisation)
-        found.append(Contact(
-            part=participant.part, organisation=organisation.name, organisation_phone=organisation.phone,
-            name=staff.name, phone=staff.phone,
-        ))
-    return tuple(found)
 
 
 def _parts(uow: UnitOfWork, actor: Actor, consultation: m.ConsultationId) -> frozenset[m.Part]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import web
 
-from consult import access, attending
+from consult import access, attending, meeting_view
 from consult import model as m
 from consult.errors import NotFound
 from consult.patient import IdentifierSystem, Patient
@@ -60,7 +60,7 @@ class RoomPage:
     questions: tuple[m.Question, ...]
     documents: tuple[m.Document, ...]
     studies: tuple[str, ...]
-    contacts: tuple[attending.Contact, ...]
+    contacts: tuple[meeting_view.Contact, ...]
 
 
 def read_room(uow: UnitOfWork, *, viewer: Actor, consultation: m.ConsultationId) -> RoomPage:

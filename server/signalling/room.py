@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from consult import attending
+from consult import attending, meeting_view
 from consult.model import Message, SeatId, SeatState, SessionId
 from consult.people import Actor, MembershipId
 from server.signalling import schema as s
@@ -38,7 +38,7 @@ class Services(Protocol):
 class Live:
     """What memory holds of a seat. `tab` is the page load that has it now, `received` that tab's highest `n`."""
 
-    info: attending.SeatInfo
+    info: meeting_view.SeatInfo
     replay: Replay = field(default_factory=Replay)
     connection: Connection | None = None
     actor: Actor | None = None
@@ -69,7 +69,7 @@ class Live:
 class Room:
     """`view` is the room as rows told it last."""
 
-    def __init__(self, view: attending.RoomView, *, services: Services, clock: Callable[[], datetime]) -> None:
+    def __init__(self, view: meeting_view.RoomView, *, services: Services, clock: Callable[[], datetime]) -> None:
         self.epoch = secrets.token_hex(8)
         self.services, self.clock = services, clock
         self.view = view
@@ -242,7 +242,7 @@ class Room:
     async def refresh(self) -> None:
         """Read the rows again and tell everyone what is different. A seat whose socket is here is not lost."""
         async with self.refreshing:
-            self.apply(await self.services.read(attending.room_rows, session=self.session))
+            self.apply(await self.services.read(meeting_view.room_rows, session=self.session))
             back = [
                 live.info.seat.id for live in self.seats.values()
                 if live.connected and live.info.seat.state is SeatState.LOST and self.view.session.ended_at is None
@@ -250,9 +250,9 @@ class Room:
             for seat in back:
                 await self.services.run(attending.seat_back, seat=seat)
             if back:
-                self.apply(await self.services.read(attending.room_rows, session=self.session))
+                self.apply(await self.services.read(meeting_view.room_rows, session=self.session))
 
-    def apply(self, view: attending.RoomView) -> None:
+    def apply(self, view: meeting_view.RoomView) -> None:
         before, self.view = self.view.session, view
         after = view.session
         for info in view.seats:

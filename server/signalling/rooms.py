@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-from consult import attending
+from consult import attending, meeting_view
 from consult.errors import ConsultError
 from consult.model import ConsultationId, SeatState, SessionId
 from consult.people import Actor, MembershipId
@@ -44,8 +44,8 @@ class Rooms:
         async with lock:
             room = self.rooms.get(session)
             if room is None:
-                view = await self.services.read(attending.room_rows, session=session)
-                said = await self.services.read(attending.recent_messages, session=session)
+                view = await self.services.read(meeting_view.room_rows, session=session)
+                said = await self.services.read(meeting_view.recent_messages, session=session)
                 room = Room(view, services=self.services, clock=self.clock)
                 room.said.update(line.message.id for line in said)
                 self.rooms[session] = room
@@ -94,7 +94,7 @@ class Rooms:
         """Rows of a consultation changed, perhaps elsewhere (a page, a service): read them again, pass on new chat."""
         for room in [x for x in self.rooms.values() if x.view.session.consultation == consultation]:
             await room.refresh()
-            lines = await self.services.read(attending.recent_messages, session=room.session) if chat else ()
+            lines = await self.services.read(meeting_view.recent_messages, session=room.session) if chat else ()
             for line in lines:
                 room.say(line.message, line.name, author_too=True)
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from consult import attending
+from consult import attending, meeting_view
 from consult import model as m
 from consult.errors import Conflict, Invalid, NotAllowed, NotFound, WrongState
 from tests.realtime.world import CASE, World, make_world
@@ -300,7 +300,7 @@ def test_a_seat_of_somebody_reassigned_is_not_active(world: World) -> None:
     session = opened(world)
     seated(world, session, "expert")
     world.uow.consultations.end_participant(CASE, world["expert"].membership, m.Part.EXPERT, at=world.uow.now)
-    (info,) = attending.room_rows(world.uow, session=session).seats
+    (info,) = meeting_view.room_rows(world.uow, session=session).seats
     assert (info.active, info.host) == (False, True)
 
 
@@ -309,4 +309,4 @@ def test_seats_of_a_stopped_member_of_staff_are_not_active(world: World) -> None
     seated(world, session, "doctor")
     staff = world.uow.people.staff(world["doctor"].staff)
     world.uow.people.save_staff(replace(staff, active=False))
-    assert [x.active for x in attending.room_rows(world.uow, session=session).seats] == [False]
+    assert [x.active for x in meeting_view.room_rows(world.uow, session=session).seats] == [False]

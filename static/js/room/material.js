@@ -1,5 +1,6 @@
 // Images, ECG and documents beside the video. The viewer is loaded when the first study is opened.
 import { api, signInAgain } from '../api.js';
+import { mountDocument } from '../document-viewer.js';
 import { lang, t } from '../i18n.js';
 import { el, icon } from '../ui.js';
 
@@ -16,34 +17,6 @@ async function describe(uid) {
   } catch {
     return { label: t('影像'), title: '' };
   }
-}
-
-/** A document, page by page, with zoom and rotation. */
-function documentView(stage, { id, title, pages }) {
-  let page = 1;
-  let zoom = 1;
-  let turn = 0;
-  const image = el('img', { alt: title, draggable: 'false' });
-  const place = el('div', { class: 'room-paper', tabindex: '0', 'aria-label': title }, image);
-  const count = el('span', { class: 'nowrap', role: 'status' });
-  const draw = () => {
-    image.src = `/api/documents/${encodeURIComponent(id)}/pages/${page}`;
-    count.textContent = `${page} / ${pages}`;
-    fit();
-  };
-  const fit = () => {
-    image.style.width = `${zoom * 100}%`;
-    image.style.transform = `rotate(${turn}deg)`;
-  };
-  const button = (name, label, run) => el('button', { class: 'button button-icon button-small', type: 'button', 'aria-label': label, title: label, onclick: run }, icon(name));
-  const step = (by) => { page = Math.max(1, Math.min(pages, page + by)); draw(); };
-  stage.replaceChildren(el('div', { class: 'room-paper-tools' },
-    el('b', { class: 'truncate grow' }, title),
-    pages > 1 && button('chevron-left', t('上一页'), () => step(-1)), pages > 1 && count, pages > 1 && button('chevron-right', t('下一页'), () => step(1)),
-    button('zoom-out', t('缩小'), () => { zoom = Math.max(0.25, zoom / 1.25); fit(); }),
-    button('zoom-in', t('放大'), () => { zoom = Math.min(8, zoom * 1.25); fit(); }),
-    button('rotate-cw', t('旋转'), () => { turn = (turn + 90) % 360; fit(); })), place);
-  draw();
 }
 
 export class Material {
@@ -88,7 +61,9 @@ export class Material {
     for (const node of this.buttons) node.setAttribute('aria-selected', String(node === item.node));
     this.close();
     if (item.kind === 'document') {
-      documentView(this.stage, item.paper);
+      const paper = el('div', { class: 'room-paper' });
+      this.stage.replaceChildren(paper);
+      this.viewer = mountDocument(paper, item.paper);
       return;
     }
     const host = el('div', { class: 'room-viewer' });

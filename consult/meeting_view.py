@@ -1,0 +1,105 @@
+"""A session's rows as the live room and its page see them. Reading only; who may see it is attending's business."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from consult import model as m
+from consult.people import MembershipId
+from consult.ports import UnitOfWork
+
+PRINCIPALS = frozenset({m.Part.REFERRING, m.Part.EXPERT, m.Part.CHAIR, m.Part.REVIEWER})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeatInfo:
+    """A seat with the words others see. `active`: still takes part. `host`: may admit, remove, lock."""
+
+    seat: m.Seat
+    name: str
+    title: str
+    organisation: str
+    host: bool
+    active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """Whom to ring when there is no media path."""
+
+    part: m.Part
+    organisation: str
+    organisation_phone: str
+    name: str
+    phone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomView:
+    """All rows of a session that a live room needs."""
+
+    session: m.Session
+    state: m.State
+    seats: tuple[SeatInfo, ...]
+    contacts: tuple[Contact, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A chat message with its author's name."""
+
+    message: m.Message
+    name: str
+
+
+def room_rows(uow: UnitOfWork, *, session: m.SessionId) -> RoomView:
+    """The session and its seats as the live room mirrors them."""
+    meeting = uow.meetings.session(session)
+    consultation = uow.consultations.get(meeting.consultation)
+    taking_part = {(x.membership, x.part) for x in uow.consultations.participants(meeting.consultation)}
+    chaired = any(part is m.Part.CHAIR for _, part in taking_part)
+    host_part = m.Part.CHAIR if chaired else m.Part.EXPERT
+    infos = []
+    for seat in uow.meetings.seats(session):
+        member = uow.people.membership(seat.membership)
+        staff = uow.people.staff(member.staff)
+        infos.append(SeatInfo(
+            seat=seat, name=staff.name, title=staff.title,
+            organisation=uow.people.organisation(member.organisation).short_name,
+            host=seat.part is host_part, active=staff.active and (seat.membership, seat.part) in taking_part,
+        ))
+    return RoomView(
+        session=meeting, state=consultation.state, seats=tuple(infos), contacts=contacts_of(uow, meeting.consultation)
+    )
+
+
+def recent_messages(uow: UnitOfWork, *, session: m.SessionId) -> tuple[Line, ...]:
+    """Chat lines of the consultation since the session began."""
+    meeting = uow.meetings.session(session)
+    since = meeting.opened_at - timedelta(microseconds=1)      # `after` is strict
+    return lines_of(uow, uow.meetings.messages(meeting.consultation, after=since))
+
+
+def lines_of(uow: UnitOfWork, found: Iterable[m.Message]) -> tuple[Line, ...]:
+    names: dict[MembershipId, str] = {}
+    lines = []
+    for message in found:
+        if message.membership not in names:
+            staff = uow.people.staff(uow.people.membership(message.membership).staff)
+            names[message.membership] = staff.name
+        lines.append(Line(message=message, name=names[message.membership]))
+    return tuple(lines)
+
+
+def contacts_of(uow: UnitOfWork, consultation: m.ConsultationId) -> tuple[Contact, ...]:
+    found = []
+    for participant in uow.consultations.participants(consultation):
+        if participant.part not in PRINCIPALS:
+            continue
+        member = uow.people.membership(participant.membership)
+        staff, organisation = uow.people.staff(member.staff), uow.people.organisation(member.organisation)
+        found.append(Contact(
+            part=participant.part, organisation=organisation.name, organisation_phone=organisation.phone,
+            name=staff.name, phone=staff.phone,
+        ))
+    return tuple(found)
