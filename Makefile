@@ -38,13 +38,13 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: $(VENV)/bin/python requirements.lock pyproject.toml
 	@echo "[2/4] locked and hashed packages (about a minute the first time)"
-	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run requirements-test.lock
 	@echo "test tools"
-	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
 test-env: $(VENV)/.test

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from consult import words
 from server.i18n import N_, translate
 
 
@@ -136,17 +137,27 @@ FIELDS: dict[str, str] = {
 }
 
 
+FIELDS.update({code: text for code, text in words.FIELDS.items() if code not in FIELDS})
+
+# Sentences more exact than the code's own, by the `reason` an error carries.
+REASONS: Mapping[str, Mapping[str, str]] = {
+    "conflict": words.CONFLICTS,
+    "document_refused": {
+        "empty": N_("这个文件是空的。请重新选择文件。"),
+        "too_large": N_("这个文件太大。请压缩或分开后再上传。"),
+        "not_supported": N_("这种格式不能作为附件。请上传 PDF、JPEG 或 PNG。"),
+        "damaged": N_("这个文件已损坏或不完整，无法打开。请重新导出或重新拍照后再上传。"),
+        "too_many_pages": N_("这个 PDF 超过 60 页。请只上传与会诊有关的页。"),
+        "encrypted": N_("这个 PDF 设有密码，无法打开。请去掉密码后再上传。"),
+        "too_many_pixels": N_("这张图片的像素过多，无法处理。请缩小后再上传。"),
+        "took_too_long": N_("处理这个文件用时过长，已停止。请缩小或分开后再上传。"),
+    },
+}
+
+
 def status_of(code: str) -> int:
     """The HTTP status of a code; unknown codes are our own fault: 500."""
     return TABLE[code].status if code in TABLE else 500
-
-
-def register_field_texts(texts: Mapping[str, str]) -> None:
-    """Add sentences for reason codes of `Invalid` fields (a package brings its own); an existing code is refused."""
-    for code, text in texts.items():
-        if FIELDS.get(code, text) != text:
-            raise ValueError(f"field code {code} has two sentences")
-    FIELDS.update(texts)
 
 
 class Lenient(string.Formatter):
@@ -184,12 +195,14 @@ def problem(
     """The members of a problem+json body in one language."""
     known = code if code in TABLE else "internal"
     row = TABLE[known]
+    given = params or {}
+    detail = REASONS.get(known, {}).get(str(given.get("reason", "")), row.detail)
     return {
         "type": "about:blank",
         "title": translate(row.title, lang),
         "status": row.status,
         "code": known,
-        "detail": fill(translate(row.detail, lang), params or {}),
+        "detail": fill(translate(detail, lang), given),
         "fields": field_list(fields, lang),
         "request_id": request_id,
     }
