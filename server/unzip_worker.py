@@ -41,7 +41,7 @@ def main() -> None:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            most_bytes = min(most_bytes, os.path.getsize(path) * RATIO + SPARE)
+            most_bytes = min(most_bytes, os.stat(path).st_size * RATIO + SPARE)
             entries = [x for x in archive.infolist() if not x.is_dir() and not _litter(x.filename)]
             if len(entries) > most_entries:
                 refuse("zip_too_many")

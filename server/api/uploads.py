@@ -93,7 +93,7 @@ async def append(request: web.Request) -> web.StreamResponse:
 
 
 async def finish(request: web.Request) -> web.StreamResponse:
-    """`POST /api/uploads/{id}/finish`: into the archive; the result per instance and per study. 202 while it goes on."""
+    """`POST /api/uploads/{id}/finish`: into the archive; per instance and per study. 202 while it goes on."""
     uploading = request.app[keys.UPLOADING]
     done = await uploading.finish(actor(request), request.match_info["id"])
     return json_response(upload_view(done, uploading.taken(done.id)), status=200 if done.result is not None else 202)
