@@ -115,8 +115,12 @@ def api_people() -> Sequence[Route]:
 
 def api_patients() -> Sequence[Route]:
     from server.api import patients
+    from server.pages import patients as pages
 
+    registering = roles(Role.CLINIC_DOCTOR, Role.TECHNICIAN)
     return (
+        Route("GET", "/patients", pages.index, registering),
+        Route("GET", "/patients/{id}", pages.page, patient("read")),
         Route("POST", "/api/patients/search", patients.search, CLINICAL),
         Route("POST", "/api/patients/duplicates", patients.duplicates, CLINICAL),
         Route("POST", "/api/patients", patients.register, CLINICAL),
@@ -129,9 +133,16 @@ def api_patients() -> Sequence[Route]:
 
 def api_consultations() -> Sequence[Route]:
     from server.api import consultations as c
+    from server.api import requests
     from server.pages import consultation as pages
+    from server.pages import request as form
 
+    doctors = roles(Role.CLINIC_DOCTOR)
     return (
+        Route("GET", "/consultations/new", form.new, doctors),
+        Route("GET", "/consultations/{id}/edit", form.edit, consultation("write")),
+        Route("GET", "/api/targets", requests.targets, doctors),
+        Route("GET", "/api/consultations/{id}/request", requests.read, consultation("write")),
         Route("GET", "/consultations/{id}", pages.page, consultation("read", also=(Role.ORG_ADMIN, Role.AUDITOR))),
         Route("GET", "/api/consultations/{id}/targets", pages.targets, consultation("offer")),
         Route("POST", "/api/consultations", c.start, roles(Role.CLINIC_DOCTOR)),

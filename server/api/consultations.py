@@ -73,7 +73,11 @@ class ConsentBody(Body):
     signer: Line
     mode: m.ConsentMode
     relation: Line = "self"
-    scopes: Annotated[tuple[Line, ...], msgspec.Meta(max_length=8)] = ("consultation", "record_reading", "image_sharing")
+    scopes: Annotated[tuple[Line, ...], msgspec.Meta(max_length=8)] = (
+        "consultation",
+        "record_reading",
+        "image_sharing",
+    )
     witnesses: Annotated[tuple[Line, ...], msgspec.Meta(max_length=4)] = ()
     document: Id | None = None
 

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from consult import registering as r
-from consult.access import Action, open_patient
+from consult.access import Action, may, open_patient
 from consult.patient import IdentifierSystem, Patient, PatientId, PatientIdentifier, Sex
 from consult.people import Actor
 from consult.ports import UnitOfWork
@@ -110,14 +110,25 @@ def with_identifiers(uow: UnitOfWork, patient: Patient) -> dict[str, Any]:
     return patient_view(patient, tuple(uow.patients.identifiers(patient.id)))
 
 
+def found_view(uow: UnitOfWork, actor: Actor, patient: Patient) -> dict[str, Any]:
+    """A search's row: enough to recognise the patient and to begin (DOMAIN §6), the rest for who may read them."""
+    readable = may(uow, actor, Action.PATIENT_READ, patient)
+    view = with_identifiers(uow, patient)
+    if not readable:
+        view |= {"phone": masked(patient.phone), "guardian": "", "payer": "", "allergies": ""}
+    return view | {"readable": readable}
+
+
 def _find(uow: UnitOfWork, *, actor: Actor, text: str) -> list[dict[str, Any]]:
-    return [with_identifiers(uow, found) for found in r.find_patients(uow, actor=actor, text=text)]
+    rows = [found_view(uow, actor, found) for found in r.find_patients(uow, actor=actor, text=text)]
+    audit(uow, actor, "patient.search", f"organisation:{actor.organisation}", detail={"rows": len(rows)})
+    return rows
 
 
 async def search(request: web.Request) -> web.Response:
     """`POST /api/patients/search` {text}: name, pinyin, initials, document, card, phone, or a reader's typing."""
     wanted = await body(request, Search)
-    rows = await work(request).read(_find, actor=actor(request), text=wanted.text)
+    rows = await work(request).run(_find, actor=actor(request), text=wanted.text)
     return json_response({"patients": rows})
 
 
@@ -133,7 +144,7 @@ def _duplicates(uow: UnitOfWork, *, actor: Actor, details: Details) -> list[dict
         romanise=romanise,
     )
     return [
-        {"patient": with_identifiers(uow, d.patient), "score": d.score, "reasons": d.reasons} for d in found
+        {"patient": found_view(uow, actor, d.patient), "score": d.score, "reasons": d.reasons} for d in found
     ]
 
 

@@ -10,7 +10,6 @@ from aiohttp import web
 
 from consult import consent as consents
 from consult import model as m
-from consult import people as o
 from consult import scheduling
 from consult.access import Action, open_consultation
 from consult.offering import pools
@@ -20,6 +19,7 @@ from dicom.archive import Archive
 from dicom.model import Scope
 from server import labels
 from server.api.common import actor, json_response, work
+from server.api.requests import place_view
 from server.cases import Case, read_case
 from server.dicomweb.ports import ARCHIVE
 from server.i18n import N_, _
@@ -67,7 +67,7 @@ RELATIONS: Mapping[str, str] = {
 }  # fmt: skip
 
 
-def _study_card(archive: Archive, uid: str, hidden: bool) -> dict[str, Any]:
+def study_card(archive: Archive, uid: str, hidden: bool) -> dict[str, Any]:
     """What a card shows of a study that this person was already allowed to list; its first picture, if it has one."""
     if hidden:
         return {"uid": uid, "hidden": True}
@@ -107,7 +107,7 @@ async def page(request: web.Request) -> web.StreamResponse:
     hidden = case.consultation.hidden_studies
     archive = request.app[ARCHIVE]
     studies = [
-        await asyncio.to_thread(_study_card, archive, x.study_uid, x.study_uid in hidden) for x in case.shares
+        await asyncio.to_thread(study_card, archive, x.study_uid, x.study_uid in hidden) for x in case.shares
     ]
     chosen, rest = doings(case)
     content = case.request.content if case.request else {}
@@ -153,21 +153,7 @@ def _targets(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -
     opened = open_consultation(uow, actor, consultation, Action.REQUEST_OFFER)
     found = opened.consultation
     places = dict.fromkeys((actor.organisation, *pools(uow, found.organisation, found.service)))
-    return {"places": [_place(uow, x) for x in places]}
-
-
-def _place(uow: UnitOfWork, id: o.OrganisationId) -> dict[str, Any]:
-    experts = []
-    for x in uow.people.memberships(organisation=id, role=o.Role.EXPERT):
-        staff = uow.people.staff(x.staff)
-        if x.until is None and staff.active:
-            experts.append(
-                {
-                    "membership": x.id, "name": staff.name, "title": staff.title, "department": x.department,
-                    "specialties": x.specialties, "on_call": x.on_call,
-                }
-            )  # fmt: skip
-    return {"id": id, "name": uow.people.organisation(id).name, "experts": experts}
+    return {"places": [place_view(uow, x) for x in places]}
 
 
 async def targets(request: web.Request) -> web.StreamResponse:
@@ -176,10 +162,3 @@ async def targets(request: web.Request) -> web.StreamResponse:
         _targets, actor=actor(request), consultation=m.ConsultationId(request.match_info["id"])
     )
     return json_response(found)
-
-
-def serving_places(uow: UnitOfWork, *, actor: Actor, service: m.Service) -> list[dict[str, Any]]:
-    """Where a clinic may send a request of this service, with the experts it may name."""
-    return [_place(uow, x) for x in pools(uow, actor.organisation, service)]
-
-
