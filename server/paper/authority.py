@@ -121,7 +121,9 @@ class CertificateAuthority:
             (NameOID.USER_ID, staff_id),
         ]
         subject = x509.Name([
-            x509.NameAttribute(oid, value.strip()[:_NAME_LIMIT]) for oid, value in attributes if value.strip()
+            x509.NameAttribute(oid, _cut(value.strip(), bytes_too=oid == NameOID.COMMON_NAME))
+            for oid, value in attributes
+            if value.strip()
         ])
         certificate = (
             x509.CertificateBuilder()
@@ -154,6 +156,12 @@ class CertificateAuthority:
 
     def revoked(self) -> Mapping[int, datetime]:
         return read_revoked(self._folder)
+
+
+def _cut(value: str, *, bytes_too: bool) -> str:
+    """X.520's 64 characters; for commonName the library counts bytes of UTF-8, so 21 Chinese characters."""
+    value = value[:_NAME_LIMIT]
+    return value.encode()[:_NAME_LIMIT].decode(errors="ignore") if bytes_too else value
 
 
 def read_revoked(folder: Path) -> Mapping[int, datetime]:

@@ -13,7 +13,8 @@ _NEWLINES = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 # no mark on paper: zero-width joiners and spaces, soft hyphen, variation selectors, byte order mark
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff]")
 # A run without a place to break would leave the page on the right.
-_LONG_RUN = re.compile(r"[!-~]{40}(?=[!-~])")
+_LONG_RUN = re.compile(r"[!-~]{65,}")  # a UID has at most 64
+_PIECE = 40
 _BREAK = "\u200b"
 
 
@@ -58,6 +59,10 @@ class Printable:
         """One line: line breaks become spaces."""
         return " ".join(self.lines(text))
 
+    def exact(self, text: str) -> str:
+        """One line without break marks, so that an address copied from the page is the address."""
+        return self.line(text).replace(_BREAK, "")
+
     def lines(self, text: str) -> list[str]:
         """The text's lines without trailing blank ones; control and bidirectional marks never act, they show."""
         plain = _NEWLINES.sub("\n", text).replace("\t", "    ").strip("\n")
@@ -71,7 +76,9 @@ class Printable:
             else f"〔U+{ord(character):04X}〕"
             for character in line
         )
-        return _LONG_RUN.sub(lambda run: run[0] + _BREAK, shown)
+        return _LONG_RUN.sub(
+            lambda run: _BREAK.join(run[0][at : at + _PIECE] for at in range(0, len(run[0]), _PIECE)), shown
+        )
 
 
 def _acts(code: int) -> bool:

@@ -5,7 +5,7 @@ from server.paper.words import CERTAINTY, LABELS, PART, SERVICE, SEX, STATUS, UR
 
 
 def plain_text(content: ReportContent) -> str:
-    """Lines end in \\n; what is empty is left out; key images by caption. Clinical text exactly as typed."""
+    """Each line ends with a line feed; what is empty is left out; key images by caption. Clinical text exactly as typed."""
     say = translator(content.language)
     colon = say(LABELS["colon"])
     out: list[str] = []

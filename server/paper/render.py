@@ -61,7 +61,11 @@ class PaperPress:
     def render(self, content: ReportContent) -> bytes:
         """The unsigned PDF. Raises Invalid for text that is too long or a key image that cannot be printed."""
         digest = content_digest(content)
-        return self._compile(_page_data(content, self._printable, digest), content.issued_at)
+        pdf = self._compile(_page_data(content, self._printable, digest), content.issued_at)
+        # What cannot be decoded the typesetter leaves out silently: count what arrived.
+        if pdf.count(b"/Subtype/Image") < len({image.data for image in content.key_images}):
+            raise Invalid(("key_images", "unusable_image"))
+        return pdf
 
     def _compile(self, data: dict[str, Any], at: datetime) -> bytes:
         text = json.dumps(data, ensure_ascii=False)
@@ -161,7 +165,7 @@ def _page_data(content: ReportContent, printable: Printable, digest: str) -> dic
         },
         "code": f"{label('code')} {content.code}",
         "verify": label("verify"),
-        "url": line(content.verify_url),
+        "url": printable.exact(content.verify_url),
         "qr": qr_svg(content.verify_url),
         "page": say(LABELS["page"]),
         "demo": label("demo") if content.demo else "",
