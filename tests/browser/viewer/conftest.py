@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import async_playwright
 
+from tests.browser.conftest import Site as House
 from tests.browser.viewer.harness import STATIC, Archive
 
 FLAGS = [
@@ -72,3 +73,17 @@ async def site(browser):
         await context.close()
     await runner.cleanup()
     assert site.trouble == []
+
+
+@pytest.fixture
+async def house(browser, app, city):
+    """The whole application with its real archive, as `tests/browser` serves it; the same silence is demanded."""
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    house = House(browser, app, runner.addresses[0][1])
+    yield house
+    for context in house.contexts.values():
+        await context.close()
+    await runner.cleanup()
+    assert house.trouble == []

@@ -29,6 +29,7 @@ def empty(sop_class: str, study: str, series: str, number: int) -> Dataset:
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPClassUID = sop_class
     ds.SOPInstanceUID = uid(f"{study}{series}{number}")
     ds.StudyInstanceUID = uid(study)
