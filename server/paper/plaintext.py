@@ -5,7 +5,7 @@ from server.paper.words import CERTAINTY, LABELS, PART, SERVICE, SEX, STATUS, UR
 
 
 def plain_text(content: ReportContent) -> str:
-    """Each line ends with a line feed; what is empty is left out; key images by caption. Clinical text exactly as typed."""
+    """One value a line; what is empty is left out; key images by caption. Clinical text exactly as typed."""
     say = translator(content.language)
     colon = say(LABELS["colon"])
     out: list[str] = []
