@@ -40,11 +40,6 @@ CONDITION = (
     ("imaging", N_("检查所见"), ""),
 )
 MORE = (("personal_history", N_("个人史"), ""), ("family_history", N_("家族史"), ""), ("department", N_("科室"), ""))
-VITALS = (
-    ("temperature", N_("体温"), "℃"), ("pulse", N_("脉搏"), "/min"), ("respiration", N_("呼吸"), "/min"),
-    ("systolic", N_("收缩压"), "mmHg"), ("diastolic", N_("舒张压"), "mmHg"), ("spo2", "SpO₂", "%"),
-    ("glucose", N_("血糖"), "mmol/L"), ("weight", N_("体重"), "kg"),
-)  # fmt: skip
 EDITABLE = frozenset({m.State.DRAFT, m.State.RETURNED, m.State.EXPIRED, m.State.AWAITING_MATERIAL})
 RUNNING = frozenset({
     m.State.SUBMITTED, m.State.TRIAGE, m.State.OFFERED, m.State.ACCEPTED, m.State.SCHEDULED, m.State.CHECKED_IN,
@@ -147,15 +142,11 @@ async def edit(request: web.Request) -> web.StreamResponse:
         questions=form.stored["content"]["questions"],
         condition=CONDITION,
         more=MORE,
-        vital_fields=VITALS,
         studies=cards,
         shared=shared,
         orders=form.orders,
         routable=routable,
         trigger=trigger,
-        texts=consent_texts(),
-        scopes=CONSENT_SCOPES,
-        relations=RELATIONS,
         data={
             "id": found.id,
             "number": found.number,
@@ -170,6 +161,7 @@ async def edit(request: web.Request) -> web.StreamResponse:
                           for x in form.case.documents if x.voided_at is None],
             "consents": [consent_view(x) for x in form.case.consents],
             "shared": shared,
+            "texts": consent_texts(),
             "labels": {
                 "service": {x.value: _(y) for x, y in labels.SERVICE.items()},
                 "relation": {x: _(y) for x, y in RELATIONS.items()},
