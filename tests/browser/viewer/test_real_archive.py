@@ -88,3 +88,17 @@ async def test_every_uploaded_object_opens_or_is_a_card(house, city):
         "async (url) => { const a = await fetch(url); return [a.status, a.headers.get('Content-Type')]; }", href
     )
     assert status == [200, "application/pdf"]
+
+
+async def test_the_reading_room_opens_the_study_and_fits_its_window(house, city, tmp_path):
+    await upload(house, city.technician, ct_study())
+    page = await house.enter("tech", city.technician, f"/studies/{uid('ct')}")
+    await until(page, "Boolean(window.viewer?.currentImage())")
+    await page.evaluate("viewer.settled()")
+    await page.screenshot(path=tmp_path / "reading-room.png")
+    box = await (await page.query_selector("#reading-room")).bounding_box()
+    assert box["y"] + box["height"] == pytest.approx(768, abs=1) and box["width"] == pytest.approx(1366, abs=1)
+    assert await page.evaluate("document.documentElement.scrollHeight") <= 768
+    assert "还没有匹配到患者" in await page.inner_text(".reading-unmatched")
+    await page.keyboard.press("PageDown")
+    await until(page, "viewer.currentImage().index === 1")
