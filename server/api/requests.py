@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from consult import model as m
@@ -11,8 +12,13 @@ from consult.access import Action, open_consultation
 from consult.offering import pools
 from consult.people import Actor, OrganisationId, Role
 from consult.ports import UnitOfWork
-from server.api.common import actor, json_response, work
+from server.api.common import ENCODER, actor, json_response, work
 from server.problems import Refused
+
+
+def page_data(value: Any) -> Any:
+    """`value` as plain JSON values, for the data script of a page (dates as text, enumerations as their value)."""
+    return msgspec.json.decode(ENCODER.encode(value))
 
 
 def place_view(uow: UnitOfWork, place: OrganisationId) -> dict[str, Any]:

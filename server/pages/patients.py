@@ -15,6 +15,7 @@ from consult.people import Actor, Role
 from consult.ports import UnitOfWork
 from server.api.common import actor, work
 from server.api.patients import masked, patient_view
+from server.api.requests import page_data
 from server.auth.audit import audit
 from server.cases import DOCUMENT_SYSTEMS, patient_banner
 from server.i18n import N_
@@ -121,5 +122,5 @@ async def page(request: web.Request) -> web.StreamResponse:
         known=known,
         numbers=numbers,
         text_fields=TEXT_FIELDS,
-        data={"patient": patient_view(known.patient, known.identifiers)},
+        data=page_data({"patient": patient_view(known.patient, known.identifiers)}),
     )

@@ -19,7 +19,7 @@ from server.api.common import actor, work
 from server.api.documents import document_view
 from server.api.orders import order_view
 from server.api.patients import patient_view
-from server.api.requests import form_view, serving_places
+from server.api.requests import form_view, page_data, serving_places
 from server.cases import Case, patient_banner, read_case
 from server.dicomweb.ports import ARCHIVE
 from server.i18n import N_, _
@@ -99,7 +99,7 @@ async def new(request: web.Request) -> web.StreamResponse:
             "request_stat.html",
             page="stat",
             text=consents.TEXTS[consents.RESCUE_TEXT],
-            data={"places": places, "text_version": consents.RESCUE_TEXT, "me": who.name},
+            data=page_data({"places": places, "text_version": consents.RESCUE_TEXT, "me": who.name}),
         )
     return await render(request, "request_new.html", page="request-new")
 
@@ -109,7 +109,7 @@ def consent_view(consent: m.Consent) -> dict[str, Any]:
     return {
         "id": consent.id, "signer": consent.signer, "relation": consent.relation, "mode": consent.mode,
         "witnesses": consent.witnesses, "scopes": consent.scopes, "text_version": consent.text_version,
-        "given_at": consent.given_at.isoformat(), "withdrawn": consent.withdrawn_at is not None,
+        "given_at": consent.given_at, "withdrawn": consent.withdrawn_at is not None,
     }  # fmt: skip
 
 
@@ -147,7 +147,7 @@ async def edit(request: web.Request) -> web.StreamResponse:
         orders=form.orders,
         routable=routable,
         trigger=trigger,
-        data={
+        data=page_data({
             "id": found.id,
             "number": found.number,
             "state": found.state,
@@ -157,8 +157,7 @@ async def edit(request: web.Request) -> web.StreamResponse:
             "stored": form.stored,
             "patient": form.patient,
             "places": form.places,
-            "documents": [document_view(x) | {"added_at": x.added_at.isoformat(), "voided_at": None}
-                          for x in form.case.documents if x.voided_at is None],
+            "documents": [document_view(x) for x in form.case.documents if x.voided_at is None],
             "consents": [consent_view(x) for x in form.case.consents],
             "shared": shared,
             "texts": consent_texts(),
@@ -168,6 +167,6 @@ async def edit(request: web.Request) -> web.StreamResponse:
                 "consent": {x.value: _(y) for x, y in labels.CONSENT.items()},
                 "scope": {x: _(y) for x, y in CONSENT_SCOPES.items()},
             },
-        },
+        }),
     )
 
