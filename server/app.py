@@ -26,11 +26,15 @@ from server.pages import environment
 from server.pages.assets import ASSETS, Assets
 from server.routes import install
 from server.settings import Settings, clinical_rules
+from server.sheets import Sheets
 from server.signalling.setup import install as install_rooms
+from server.signing import Signing
 from server.storage import engine, migrations
 from server.storage.blobs import Blobs
+from server.storage.faults import archive_fault
 from server.tasks import Starting, Tasks
 from server.uploading import Uploading
+from server.verifying import Verifying
 from server.work import Hub, Work
 
 LOG = logging.getLogger("huizhen.server")
@@ -66,6 +70,7 @@ def create_app(
     app[keys.TEMPLATES] = environment(app[ASSETS], demo=settings.demo, tz=app[keys.ZONE])
     open_storage(app)
     open_archive(app)
+    open_reports(app)
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(storage)
     app.cleanup_ctx.append(archive)
@@ -102,13 +107,24 @@ def open_archive(app: web.Application) -> None:
     limits = Limits(
         instance_bytes=settings.uploads.instance_mb << 20, memory_bytes=settings.uploads.memory_mb << 20
     )
-    opened = Archive.open(settings.data / "archive", clock=clock, limits=limits)
+    opened = Archive.open(settings.data / "archive", clock=clock, limits=limits, fault=archive_fault)
     started = Starting(opened.start)
     app[ARCHIVE] = opened
     app[SCOPE_FOR] = scope_for
     app[keys.UPLOADING] = Uploading(settings.data / "uploads", app[keys.WORK], opened, settings.uploads)
     app[keys.ARCHIVE_STARTED] = started
     app[keys.READY]["archive"] = lambda: started.done
+
+
+def open_reports(app: web.Application) -> None:
+    """Signing, the pictures of what was printed, and the public check: all on the one folder of keys."""
+    settings = app[keys.SETTINGS]
+    app[keys.SIGNING] = Signing(
+        app[keys.WORK], app[keys.BLOBS], settings.key_folder, clock=app[keys.CLOCK], zone=app[keys.ZONE],
+        demo=settings.demo,
+    )  # fmt: skip
+    app[keys.SHEETS] = Sheets()
+    app[keys.VERIFYING] = Verifying(settings.key_folder)
 
 
 async def storage(app: web.Application) -> AsyncIterator[None]:
@@ -148,10 +164,13 @@ async def end_streams(app: web.Application) -> None:
 
 async def jobs(app: web.Application) -> AsyncIterator[None]:
     """Periodic work, supervised."""
+    from server.filing import running as filing
     from server.jobs import plan
 
     tasks = app[keys.TASKS]
     if app[keys.BACKGROUND]:
         plan(app)
+        filing.plan(app)
+        tasks.once("warm_signing", asyncio.to_thread(app[keys.SIGNING].warm))
     yield
     await tasks.close()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from server.settings import Settings
 
@@ -156,5 +155,5 @@ def verify_report_file(settings: Settings, data: bytes) -> tuple[bool, list[str]
     """Whether the PDF is genuine and unchanged, and what was found, line by line (server/paper/verify.py)."""
     from server.paper import verify
 
-    genuine, lines = verify.verify_file(data, folder=Path(settings.data) / "ca")
+    genuine, lines = verify.verify_file(data, folder=settings.key_folder)
     return bool(genuine), list(lines)

@@ -202,7 +202,7 @@ def run_report(options: argparse.Namespace) -> int:
     try:
         genuine, lines = verify_report_file(settings, data)
     except FileNotFoundError:
-        return fail(f"{settings.data / 'ca'} holds no root certificate; name this installation's folder with --data")
+        return fail(f"{settings.key_folder} holds no root certificate; name this installation's folder with --data")
     for line in lines:
         print(line)
     return 0 if genuine else EXIT_REFUSED

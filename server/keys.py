@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from server.auth.passwords import Passwords, UnknownLogins
     from server.auth.sessions import Sessions, SignedIn
     from server.auth.streams import Streams
+    from server.sheets import Sheets
+    from server.signing import Signing
     from server.storage.blobs import Blobs
     from server.tasks import Starting, Tasks
     from server.uploading import Uploading
+    from server.verifying import Verifying
     from server.work import Hub, Work
 
 Clock = Callable[[], datetime]
@@ -37,6 +40,9 @@ HUB: web.AppKey[Hub] = web.AppKey("hub")
 UPLOADING: web.AppKey[Uploading] = web.AppKey("uploading")
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 """Re-encoded documents and key images, named by their digest."""
+SIGNING: web.AppKey[Signing] = web.AppKey("signing")
+SHEETS: web.AppKey[Sheets] = web.AppKey("sheets")
+VERIFYING: web.AppKey[Verifying] = web.AppKey("verifying")
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions")
 PASSWORDS: web.AppKey[Passwords] = web.AppKey("passwords")
 UNKNOWN_LOGINS: web.AppKey[UnknownLogins] = web.AppKey("unknown_logins")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, timezone, tzinfo
 from typing import Any
 
 from consult import model as m
@@ -36,6 +36,13 @@ def signer_line(uow: UnitOfWork, membership: MembershipId, part: m.Part) -> Sign
         organisation=uow.people.organisation(found.organisation).name,
         part=part,
     )
+
+
+def on_the_clock(moment: datetime, zone: tzinfo) -> datetime:
+    """The moment on the wall clock of `zone`, with the offset it has there then (a PDF's dates know no zone names)."""
+    local = moment.astimezone(zone)
+    offset = local.utcoffset()
+    return local if offset is None else local.replace(tzinfo=timezone(offset))
 
 
 def _key_image(entry: Mapping[str, Any], read_blob: ReadBlob) -> KeyImage:
@@ -107,8 +114,8 @@ def report_content(
         ),
         service=m.Service(header["service"]),
         urgency=m.Urgency(header["urgency"]),
-        requested_at=datetime.fromisoformat(header["requested_at"]).astimezone(zone),
-        issued_at=issued_at.astimezone(zone),
+        requested_at=on_the_clock(datetime.fromisoformat(header["requested_at"]), zone),
+        issued_at=on_the_clock(issued_at, zone),
         clinic_doctor=header["clinic_doctor"],
         questions=tuple(
             QuestionAnswer(number=x["n"], question=x["text"], answer=answers.get(x["n"], ""))

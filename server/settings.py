@@ -22,6 +22,8 @@ from consult import rules
 from consult.model import Service
 
 PREFIX = "HUIZHEN_"
+NO_SETTINGS = frozenset({"HUIZHEN_CONFIG", "HUIZHEN_FAULT"})
+"""The name of the file itself, and the points at which durability tests kill the process (server/storage/faults.py)."""
 
 
 class SettingsError(Exception):
@@ -173,6 +175,11 @@ class Settings(Section, frozen=True, kw_only=True):
         return self.data / "control.sock"
 
     @property
+    def key_folder(self) -> Path:
+        """The authority whose certificates sign reports, the signers' sealed keys, and the root to verify with."""
+        return self.data / "keys"
+
+    @property
     def lock_file(self) -> Path:
         """Held by the one process that may change the data folder."""
         return self.data / "huizhen.lock"
@@ -202,6 +209,8 @@ def clinical_rules(settings: Settings) -> rules.Rules:
         expert_access_days=settings.access.expert_days_after_close,
         two_signatures=frozenset(settings.access.two_signatures),
         named_offer_days=given.named_offer_days,
+        # The pager hears of offers (server/filing/webhook.py); reports go to the inbox and into the archive.
+        report_channels=("inbox", "archive"),
     )
 
 
@@ -257,11 +266,11 @@ def path_of(kind: type, value: Any) -> Any:
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Nested values of all `HUIZHEN_*` variables; HUIZHEN_CONFIG names the file and is no setting."""
+    """Nested values of all `HUIZHEN_*` variables but NO_SETTINGS."""
     values: dict[str, Any] = {}
     lists = {name for name, _, default in described() if isinstance(default, tuple)}
     for name, text in environment.items():
-        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
+        if not name.startswith(PREFIX) or name in NO_SETTINGS:
             continue
         *parents, leaf = name.removeprefix(PREFIX).lower().split("__")
         value: Any = text

@@ -69,7 +69,7 @@ def test_a_file_that_is_no_report_is_not_called_genuine(settings, capsys, tmp_pa
     command = ["report", "verify", str(file), "--data", str(settings.data)]
     assert cli.run(command) == 1
     assert "no root certificate" in capsys.readouterr().err
-    CertificateAuthority.open(settings.data / "ca", clock=lambda: datetime.now(UTC))
+    CertificateAuthority.open(settings.key_folder, clock=lambda: datetime.now(UTC))
     assert cli.run(command) == 1
     assert "无法确认" in capsys.readouterr().out
 

@@ -1,0 +1,395 @@
+"""The draft of a report: open, save, key images, preview, approve, sign, revise. What is signed: report_versions.py."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from consult import access, reporting
+from consult import model as m
+from consult.access import Action
+from consult.errors import NotFound, Stale
+from consult.people import Actor, MembershipId
+from consult.ports import UnitOfWork
+from consult.revising import DRAFTING, pending_revision
+from server import keys
+from server.api.common import InvalidBody, actor, body, json_response, now, settings, work
+from server.api.consultations import Because, Id, _audited, consultation_id, consultation_view
+from server.api.session import check_password, current
+from server.auth import signin
+from server.auth.audit import audit
+from server.documents import Page, reencode
+from server.i18n import N_, _
+from server.paper.content import MAX_IMAGE_BYTES
+from server.problems import Refused
+
+KEY_IMAGE_BODY = 12 << 20
+KEY_IMAGE_SIDES = (2048, 1280, 800)
+PREVIEW = N_("预览 · 未签名")
+_WRITING = (m.State.REPORTING, m.State.ASYNC_REVIEW, m.State.ACCEPTED)
+Uid = Annotated[str, Meta(pattern=r"^[0-9.]{1,64}$")]
+
+
+class Draft(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    content: dict[str, Any]
+
+
+class Versioned(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+
+
+class Sign(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    password: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+
+
+class Reviewer(msgspec.Struct, forbid_unknown_fields=True):
+    membership: Id
+
+
+class Empty(msgspec.Struct, forbid_unknown_fields=True):
+    """A body without fields: `{}`."""
+
+
+class KeyImageBody(msgspec.Struct):
+    """What the viewer and the ECG hand over (static/viewer/main.js, `onKeyImage`)."""
+
+    studyUid: Uid  # noqa: N815 the browser's names
+    seriesUid: Uid  # noqa: N815
+    sopUid: Uid  # noqa: N815
+    dataUrl: Annotated[str, Meta(max_length=KEY_IMAGE_BODY)]  # noqa: N815
+    frame: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    window: Any = None
+
+
+def report_id(request: web.Request) -> m.ReportId:
+    return m.ReportId(request.match_info["id"])
+
+
+def verify_url(request: web.Request) -> Callable[[str], str]:
+    """Code → the address printed on the paper: the first public one, else the one that this browser uses."""
+    public = settings(request).public_urls
+    base = public[0].rstrip("/") if public else f"{request.scheme}://{request.host}"
+    return lambda code: f"{base}/verify/{code}"
+
+
+def draft_view(uow: UnitOfWork, who: Actor, report: m.Report) -> dict[str, Any]:
+    """Everything the editor needs."""
+    consultation = uow.consultations.get(report.consultation)
+    revision = pending_revision(uow, consultation)
+    mine = report.author == who.membership
+    author = uow.people.staff(uow.people.membership(report.author).staff)
+    return {
+        "id": report.id,
+        "consultation": report.consultation,
+        "version": report.version,
+        "saved_at": report.saved_at,
+        "content": report.content,
+        "part": report.part,
+        "author": author.name,
+        "editable": mine and (consultation.state in DRAFTING or revision is not None),
+        "signable": consultation.state in {m.State.REPORTING, m.State.ASYNC_REVIEW} or revision is not None,
+        "revision": {"status": revision.status, "reason": revision.reason} if revision else None,
+        "questions": [{"n": x.n, "text": x.text} for x in uow.consultations.questions(report.consultation)],
+        "phrases": [{"field": x.field, "text": _(x.text)} for x in reporting.phrases(consultation.service)],
+        "next": next_to_write(uow, who, report.consultation),
+    }
+
+
+def next_to_write(uow: UnitOfWork, who: Actor, after: m.ConsultationId) -> dict[str, Any] | None:
+    """The next report of mine that waits for writing or signing: the most urgent, then the longest waiting."""
+    query = replace(
+        access.worklist_query(uow, who, "sign"), offered_to=None, pool=None, states=_WRITING, limit=20
+    )
+    for row in uow.consultations.worklist(query, viewer=who):
+        found = row.consultation
+        written = found.state is not m.State.ACCEPTED or found.mode is m.Mode.STORED
+        if found.id != after and row.mine and written:
+            return {"consultation": found.id, "href": f"/consultations/{found.id}/report", "number": found.number}
+    return None
+
+
+def _open(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> dict[str, Any]:
+    draft = reporting.open_report(uow, actor=actor, consultation=consultation)
+    audit(uow, actor, "report.open", f"consultation:{consultation}", detail={"report": draft.id})
+    return draft_view(uow, actor, draft)
+
+
+async def open_draft(request: web.Request) -> web.StreamResponse:
+    """`POST /api/consultations/{id}/report`: my draft, made at the first opening; a reviewer gets the expert's."""
+    await body(request, Empty)
+    return json_response(await work(request).run(_open, actor=actor(request), consultation=consultation_id(request)))
+
+
+def _read(uow: UnitOfWork, *, actor: Actor, report: m.ReportId) -> dict[str, Any]:
+    draft, _opened = access.open_report(uow, actor, report, Action.DRAFT_READ)
+    audit(uow, actor, "report.read_draft", f"consultation:{draft.consultation}", detail={"report": draft.id})
+    return draft_view(uow, actor, draft)
+
+
+async def read(request: web.Request) -> web.StreamResponse:
+    """`GET /api/reports/{id}`: the draft as it is stored now."""
+    return json_response(await work(request).run(_read, actor=actor(request), report=report_id(request)))
+
+
+async def save(request: web.Request) -> web.StreamResponse:
+    """`PUT /api/reports/{id}` {version, content} → {version, saved_at}; 409 stale when somebody was faster."""
+    given = await body(request, Draft)
+    saved = await work(request).run(
+        reporting.save_report,
+        actor=actor(request),
+        report=report_id(request),
+        version=given.version,
+        content=given.content,
+    )
+    return json_response({"version": saved.version, "saved_at": saved.saved_at})
+
+
+# ---- key images ------------------------------------------------------------------------------------------------------
+
+
+def _may_keep(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, study_uid: str) -> None:
+    opened = access.open_consultation(uow, actor, consultation, Action.DRAFT_WRITE)
+    shared = {x.study_uid for x in uow.consultations.shares(consultation)}
+    if study_uid not in shared - set(opened.consultation.hidden_studies):
+        raise NotFound(kind="study")
+
+
+async def _key_image(request: web.Request, given: KeyImageBody) -> dict[str, Any]:
+    """The picture decoded and encoded anew, stored; its entry for the field `key_images`."""
+    head, comma, text = given.dataUrl.partition(",")
+    if not comma or head not in {"data:image/png;base64", "data:image/jpeg;base64"}:
+        raise InvalidBody(("dataUrl", "unusable_image"))
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidBody(("dataUrl", "unusable_image")) from None
+    page = await _fitting(data)
+    digest = await asyncio.to_thread(request.app[keys.BLOBS].put, page.data)
+    return {
+        "document": digest,
+        "study_uid": given.studyUid,
+        "series_uid": given.seriesUid,
+        "sop_uid": given.sopUid,
+        "frame": given.frame,
+        "caption": "",
+    }
+
+
+async def _fitting(data: bytes) -> Page:
+    for side in KEY_IMAGE_SIDES:
+        encoded = await reencode(data, max_side=side)
+        page = encoded.pages[0]
+        if encoded.source in {"png", "jpeg"} and len(page.data) <= MAX_IMAGE_BYTES:
+            return page
+    raise InvalidBody(("dataUrl", "unusable_image"))
+
+
+async def add_key_image(request: web.Request) -> web.StreamResponse:
+    """`POST /api/reports/{id}/key-images`: 201 with the entry; the editor saves it with its text."""
+    given = await body(request, KeyImageBody, limit=KEY_IMAGE_BODY)
+    who, report = actor(request), report_id(request)
+
+    def check(uow: UnitOfWork) -> None:
+        draft, _opened = access.open_report(uow, who, report, Action.DRAFT_WRITE)
+        _may_keep(uow, actor=who, consultation=draft.consultation, study_uid=given.studyUid)
+
+    await work(request).read(check)
+    return json_response(await _key_image(request, given), status=201)
+
+
+def _append(
+    uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, entry: Mapping[str, Any]
+) -> m.Report:
+    draft = reporting.open_report(uow, actor=actor, consultation=consultation)
+    present = list(draft.content.get("key_images", ()))
+    if any(x.get("document") == entry["document"] for x in present):
+        return draft
+    content = {**draft.content, "key_images": [*present, entry]}
+    saved = reporting.save_report(uow, actor=actor, report=draft.id, version=draft.version, content=content)
+    uow.publish(f"consultation:{consultation}", {"consultation": consultation, "report": draft.id})
+    return saved
+
+
+async def append_key_image(request: web.Request) -> web.StreamResponse:
+    """`POST /api/consultations/{id}/key-images`, from the reading room: into my draft. 201 {report, version}."""
+    given = await body(request, KeyImageBody, limit=KEY_IMAGE_BODY)
+    who, consultation = actor(request), consultation_id(request)
+    await work(request).read(_may_keep, actor=who, consultation=consultation, study_uid=given.studyUid)
+    entry = await _key_image(request, given)
+    saved = await work(request).run(_append, actor=who, consultation=consultation, entry=entry)
+    return json_response({"report": saved.id, "version": saved.version}, status=201)
+
+
+async def key_image(request: web.Request) -> web.StreamResponse:
+    """`GET /api/reports/{id}/key-images/{digest}`: a picture that the draft names."""
+    who, report, digest = actor(request), report_id(request), request.match_info["digest"]
+
+    def check(uow: UnitOfWork) -> None:
+        draft, _opened = access.open_report(uow, who, report, Action.DRAFT_READ)
+        if digest not in {x.get("document") for x in draft.content.get("key_images", ())}:
+            raise NotFound(kind="key_image")
+
+    await work(request).read(check)
+    path = request.app[keys.BLOBS].open(digest)
+    with path.open("rb") as file:
+        png = file.read(8) == b"\x89PNG\r\n\x1a\n"
+    kind = "image/png" if png else "image/jpeg"
+    return web.FileResponse(path, headers={"Content-Type": kind, "Cache-Control": "private, no-store"})
+
+
+# ---- preview ---------------------------------------------------------------------------------------------------------
+
+
+async def preview(request: web.Request) -> web.StreamResponse:
+    """`POST /api/reports/{id}/preview` {version} → {pages, key}: the paper as it would be signed now, as pictures."""
+    given = await body(request, Versioned)
+    who, report = actor(request), report_id(request)
+    signing = request.app[keys.SIGNING]
+    pdf = await signing.preview(who, report, version=given.version, verify_url=verify_url(request))
+    key = f"preview:{who.membership}:{report}:{given.version}:{now(request).timestamp():.3f}"
+
+    async def made() -> bytes:
+        return pdf
+
+    pages = await request.app[keys.SHEETS].of(key, made, stamp=_(PREVIEW))
+    return json_response({"pages": len(pages), "key": key.rpartition(":")[2]})
+
+
+async def preview_page(request: web.Request) -> web.StreamResponse:
+    """`GET /api/reports/{id}/preview/{version}/{key}/{n}`: one page of a preview of mine, n from 1."""
+    info, who = request.match_info, actor(request)
+    key = f"preview:{who.membership}:{info['id']}:{info['version']}:{info['key']}"
+    pages, n = request.app[keys.SHEETS].held(key) or (), int(info["n"])
+    if not 1 <= n <= len(pages):
+        raise NotFound(kind="page")
+    return picture(pages[n - 1])
+
+
+def picture(page: Page) -> web.Response:
+    """A page as an answer, never kept by anybody."""
+    return web.Response(
+        body=page.data,
+        content_type=page.media_type,
+        headers={"Cache-Control": "private, no-store", "Content-Disposition": "inline"},
+    )
+
+
+# ---- signing ---------------------------------------------------------------------------------------------------------
+
+
+async def unlocked(request: web.Request, password: str | None) -> datetime:
+    """The moment until which signing needs no password; Refused unlock_required, wrong_password, locked_out."""
+    login = current(request)
+    if password is None:
+        if not login.unlocked(now(request)) or login.sign_unlocked_until is None:
+            raise Refused("unlock_required")
+        return login.sign_unlocked_until
+    await check_password(request, password, field="password")
+    until = await work(request).run(
+        signin.unlock_signature,
+        actor=login.actor,
+        digest=login.digest,
+        minutes=settings(request).session.sign_unlock_minutes,
+    )
+    request.app[keys.SESSIONS].forget(digest=login.digest)
+    return until
+
+
+async def sign(request: web.Request) -> web.StreamResponse:
+    """`POST /api/reports/{id}/sign` {version, password?} → {version, n, code, consultation, next, unlocked_until}.
+
+    403 unlock_required asks the page for the password; it then stays unlocked for the setting's minutes.
+    """
+    given = await body(request, Sign)
+    who, report = actor(request), report_id(request)
+
+    def check(uow: UnitOfWork) -> None:
+        access.open_report(uow, who, report, Action.REPORT_SIGN)
+
+    await work(request).read(check)
+    until = await unlocked(request, given.password)
+    filed = await request.app[keys.SIGNING].sign(who, report, given.version, verify_url=verify_url(request))
+    following = await work(request).read(next_to_write, who, filed.consultation)
+    return json_response(
+        {
+            "version": filed.id,
+            "n": filed.n,
+            "code": filed.code,
+            "consultation": filed.consultation,
+            "next": following,
+            "unlocked_until": until,
+        }
+    )
+
+
+def _approve(uow: UnitOfWork, *, actor: Actor, report: m.ReportId, version: int) -> m.Consultation:
+    found = reporting.approve_report(uow, actor=actor, report=report, version=version)
+    audit(uow, actor, "report.approve", f"consultation:{found.id}", detail={"report": report, "version": version})
+    return found
+
+
+async def approve(request: web.Request) -> web.StreamResponse:
+    """`POST /api/reports/{id}/approve` {version, password?}: the second signature, given to exactly this version."""
+    given = await body(request, Sign)
+    who, report = actor(request), report_id(request)
+
+    def check(uow: UnitOfWork) -> None:
+        draft, _opened = access.open_report(uow, who, report, Action.REPORT_SIGN)
+        if draft.version != given.version:
+            raise Stale(version=draft.version)
+
+    await work(request).read(check)
+    await unlocked(request, given.password)
+    found = await work(request).run(_approve, actor=who, report=report, version=given.version)
+    return json_response(consultation_view(found))
+
+
+async def ask_reviewer(request: web.Request) -> web.StreamResponse:
+    """`POST /api/consultations/{id}/reviewer` {membership}: a colleague is asked for the second signature."""
+    given = await body(request, Reviewer)
+    kwargs = {"consultation": consultation_id(request), "membership": MembershipId(given.membership)}
+    _participant, after = await work(request).run(
+        _audited, reporting.ask_reviewer, actor(request), "report.ask_reviewer", kwargs
+    )
+    return json_response(consultation_view(after))
+
+
+# ---- revisions -------------------------------------------------------------------------------------------------------
+
+
+async def _revise(request: web.Request, service: Callable[..., m.Report], action: str) -> web.StreamResponse:
+    given = await body(request, Because)
+    kwargs = {"consultation": consultation_id(request), "reason": given.reason}
+    draft, _after = await work(request).run(_audited, service, actor(request), action, kwargs)
+    return json_response({"report": draft.id, "version": draft.version}, status=201)
+
+
+async def amend(request: web.Request) -> web.StreamResponse:
+    """`POST /api/consultations/{id}/amend` {reason}: the signed report becomes a draft again; the old version stays."""
+    return await _revise(request, reporting.amend_report, "report.amend")
+
+
+async def append(request: web.Request) -> web.StreamResponse:
+    """`POST /api/consultations/{id}/append` {reason}: an addendum; everything else stays as it was signed."""
+    return await _revise(request, reporting.append_report, "report.append")
+
+
+async def drop_revision(request: web.Request) -> web.StreamResponse:
+    """`POST /api/consultations/{id}/drop-revision`: gives up what was opened and not signed."""
+    await body(request, Empty)
+    kwargs = {"consultation": consultation_id(request)}
+    _none, after = await work(request).run(
+        _audited, reporting.drop_revision, actor(request), "report.drop_revision", kwargs
+    )
+    return json_response(consultation_view(after))
