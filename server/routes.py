@@ -174,6 +174,8 @@ def api_documents() -> Sequence[Route]:
 
 def api_studies() -> Sequence[Route]:
     from server.api import orders, studies, uploads
+    from server.pages import studies as pages
+    from server.pages import study as reading
 
     technician = roles(Role.TECHNICIAN)
     piece = replace(technician, name="upload", limit=0)
@@ -188,7 +190,16 @@ def api_studies() -> Sequence[Route]:
         Route("GET", "/api/orders", orders.index, ordering),
         Route("POST", "/api/orders", orders.create, ordering),
         Route("POST", "/api/orders/{id}/void", orders.void, ordering),
+        Route("GET", "/upload", pages.upload_page, technician),
+        Route("GET", "/orders", pages.orders_page, ordering),
+        Route("GET", "/orders/new", pages.new_order_page, ordering),
+        Route("GET", "/orders/{id}", pages.order_page, ordering),
+        Route("GET", "/studies", pages.studies_page, technician),
+        Route("GET", "/studies/unmatched", pages.unmatched_page, technician),
+        Route("GET", "/studies/quarantine", pages.quarantine_page, technician),
+        Route("GET", "/studies/{uid}", reading.page, study("open")),
         Route("GET", "/api/studies", studies.index, technician),
+        Route("GET", "/api/studies/{uid}", studies.read, technician),
         Route("GET", "/api/quarantine", studies.quarantine, technician),
         Route("GET", "/api/studies/{uid}/candidates", studies.candidates, technician),
         Route("POST", "/api/studies/{uid}/match", studies.confirm, technician),

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from consult import matching, studying
 from consult import model as m
-from consult.access import Action, authorize
+from consult.access import Action, authorize, surviving
 from consult.errors import NotFound
 from consult.patient import PatientId
 from consult.people import Actor
@@ -117,6 +117,23 @@ async def _row(request: web.Request) -> StudyRow:
     return row
 
 
+def _one(uow: UnitOfWork, *, actor: Actor, row: StudyRow) -> dict[str, Any]:
+    authorize(uow, actor, Action.STUDIES_MATCH, actor.organisation)
+    match = uow.studies.match(row.study_uid, actor.organisation)
+    doubted = row.study_uid in studying.doubted_studies(uow, actor=actor)
+    audit(uow, actor, "study.read", f"study:{row.study_uid}")
+    patient = None
+    if match is not None:
+        patient = with_identifiers(uow, surviving(uow, uow.patients.get(match.patient)))
+    return study_view(row, match, doubted=doubted) | {"patient": patient}
+
+
+async def read(request: web.Request) -> web.StreamResponse:
+    """`GET /api/studies/{uid}`: one study held here, with the patient it is matched to."""
+    row = await _row(request)
+    return json_response(await work(request).run(_one, actor=actor(request), row=row))
+
+
 def _candidates(uow: UnitOfWork, *, actor: Actor, row: StudyRow) -> list[dict[str, Any]]:
     facts = facts_of(row, actor.organisation)
     ranked = matching.rank_candidates(uow, actor=actor, facts=facts, romanise=romanise)
@@ -205,7 +222,7 @@ async def settle(request: web.Request) -> web.StreamResponse:
     return no_content()
 
 
-def _may_match(uow: UnitOfWork, *, actor: Actor) -> None:
+def may_match(uow: UnitOfWork, *, actor: Actor) -> None:
     authorize(uow, actor, Action.STUDIES_MATCH, actor.organisation)
     audit(uow, actor, "study.quarantine", f"organisation:{actor.organisation}")
 
@@ -213,7 +230,7 @@ def _may_match(uow: UnitOfWork, *, actor: Actor) -> None:
 async def quarantine(request: web.Request) -> web.StreamResponse:
     """`GET /api/quarantine`: other bytes under an identity that is held already."""
     who = actor(request)
-    await work(request).run(_may_match, actor=who)
+    await work(request).run(may_match, actor=who)
     rows = await asyncio.to_thread(request.app[ARCHIVE].quarantine, frozenset({who.organisation}))
     return json_response(
         {
