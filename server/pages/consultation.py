@@ -15,6 +15,7 @@ from consult.access import Action, open_consultation
 from consult.offering import pools
 from consult.people import Actor
 from consult.ports import UnitOfWork
+from consult.timeline import Line
 from dicom.archive import Archive
 from dicom.model import Scope
 from server import labels
@@ -26,6 +27,10 @@ from server.i18n import N_, _
 from server.pages import render
 from server.pages.case_actions import doings
 
+RUNNING = frozenset({
+    m.State.SUBMITTED, m.State.TRIAGE, m.State.OFFERED, m.State.ACCEPTED, m.State.SCHEDULED, m.State.CHECKED_IN,
+    m.State.IN_SESSION, m.State.ASYNC_REVIEW, m.State.REPORTING,
+})  # fmt: skip
 # What of the form the page shows, in this order; the keys are consult/forms.py's.
 FIELDS: Mapping[str, str] = {
     "purpose": N_("会诊目的"), "urgency_reason": N_("紧急原因"), "complaint": N_("主诉"), "history": N_("现病史"),
@@ -65,6 +70,32 @@ RELATIONS: Mapping[str, str] = {
     "self": N_("本人"), "spouse": N_("配偶"), "parent": N_("父母"), "child": N_("子女"), "sibling": N_("兄弟姐妹"),
     "guardian": N_("监护人"), "other": N_("其他"),
 }  # fmt: skip
+
+
+# What the page says to somebody who has nothing to do now: who has.
+WAITS: Mapping[m.State, str] = {
+    m.State.SUBMITTED: N_("申请已送到，等待调度分诊。"), m.State.TRIAGE: N_("调度正在分诊，会派给合适的专家。"),
+    m.State.RETURNED: N_("等待申请医生补充。"), m.State.OFFERED: N_("等待专家接诊。"),
+    m.State.ACCEPTED: N_("专家已接诊，等待下一步。"), m.State.SCHEDULED: N_("时间已约定，到时签到进入会诊室。"),
+    m.State.ASYNC_REVIEW: N_("专家正在阅读资料。"), m.State.AWAITING_MATERIAL: N_("等待申请方补充资料。"),
+    m.State.REPORTING: N_("专家正在书写报告。"), m.State.SIGNED: N_("报告已签发，正在送达。"),
+    m.State.DELIVERED: N_("报告已送达，等待申请医生签收。"), m.State.ACKNOWLEDGED: N_("报告已签收。"),
+    m.State.NO_SHOW: N_("对方没有按时到场，可以改约。"), m.State.EXPIRED: N_("已超过时限。"),
+}  # fmt: skip
+
+
+def shown(line: Line) -> bool:
+    """Whether the timeline tells of it: autosaves and the picture that holds a signature are no news."""
+    if line.trigger == "add_document":
+        return line.payload.get("kind") not in {"signature", "consent"}
+    return line.trigger != "save_request"
+
+
+def may_edit(consultation: m.Consultation) -> bool:
+    """Whether the form is open now: before it is with the centre, and in an emergency while it goes on."""
+    if consultation.state in {m.State.DRAFT, m.State.RETURNED, m.State.EXPIRED, m.State.AWAITING_MATERIAL}:
+        return True
+    return consultation.urgency is m.Urgency.STAT and consultation.state in RUNNING
 
 
 def study_card(archive: Archive, uid: str, hidden: bool) -> dict[str, Any]:
@@ -132,7 +163,13 @@ async def page(request: web.Request) -> web.StreamResponse:
         scopes=CONSENT_SCOPES,
         relations=RELATIONS,
         triggers=TRIGGERS,
-        lines=[x for x in case.lines if x.trigger != "save_request"],
+        lines=[x for x in case.lines if shown(x)],
+        editable=case.can("request.write") and may_edit(case.consultation),
+        sent=request.query.get("sent") == "1",
+        ringing=case.consultation.state is m.State.OFFERED
+        and case.consultation.urgency is m.Urgency.STAT
+        and case.can("request.write"),
+        waits=WAITS.get(case.consultation.state, "") if chosen is None and case.full else "",
         expert=next((x for x in reversed(case.people) if x.part is m.Part.EXPERT and x.until is None), None),
         data={
             "id": case.consultation.id,

@@ -24,7 +24,7 @@ from server.cases import Case, patient_banner, read_case
 from server.dicomweb.ports import ARCHIVE
 from server.i18n import N_, _
 from server.pages import render
-from server.pages.consultation import CONSENT_SCOPES, RELATIONS, study_card
+from server.pages.consultation import CONSENT_SCOPES, RELATIONS, may_edit, study_card
 
 # (field of consult/forms.py, label, hint); long ones first of all what an expert reads first.
 CONDITION = (
@@ -40,11 +40,6 @@ CONDITION = (
     ("imaging", N_("检查所见"), ""),
 )
 MORE = (("personal_history", N_("个人史"), ""), ("family_history", N_("家族史"), ""), ("department", N_("科室"), ""))
-EDITABLE = frozenset({m.State.DRAFT, m.State.RETURNED, m.State.EXPIRED, m.State.AWAITING_MATERIAL})
-RUNNING = frozenset({
-    m.State.SUBMITTED, m.State.TRIAGE, m.State.OFFERED, m.State.ACCEPTED, m.State.SCHEDULED, m.State.CHECKED_IN,
-    m.State.IN_SESSION, m.State.ASYNC_REVIEW, m.State.REPORTING,
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +115,9 @@ async def edit(request: web.Request) -> web.StreamResponse:
         read_form, actor=who, consultation=m.ConsultationId(request.match_info["id"])
     )
     found = form.case.consultation
-    emergency = found.urgency is m.Urgency.STAT and found.state in RUNNING
-    if found.state not in EDITABLE and not emergency:
+    routable = found.state in {m.State.DRAFT, m.State.RETURNED, m.State.EXPIRED}
+    emergency = found.urgency is m.Urgency.STAT and not routable
+    if not may_edit(found):
         raise web.HTTPSeeOther(f"/consultations/{found.id}")
     archive = request.app[ARCHIVE]
     shared = [x.study_uid for x in form.case.shares]
@@ -129,7 +125,6 @@ async def edit(request: web.Request) -> web.StreamResponse:
         await asyncio.to_thread(study_card, archive, x, x in found.hidden_studies)
         for x in dict.fromkeys((*shared, *form.candidates))
     ]
-    routable = found.state in {m.State.DRAFT, m.State.RETURNED, m.State.EXPIRED}
     trigger = next((x for x in ("submit", "resubmit") if form.case.next(x)), "")
     return await render(
         request,

@@ -2,7 +2,7 @@
 import { api } from './api.js';
 import { sendDocument } from './documents.js';
 import { t } from './i18n.js';
-import { busy, clearProblem, confirm, dateTime, el, icon, showProblem, toast } from './ui.js';
+import { busy, clearProblem, confirm, dateTime, el, icon, showProblem } from './ui.js';
 
 const SCOPES = ['consultation', 'record_reading', 'image_sharing', 'recording', 'teaching'];
 const USUAL = ['consultation', 'record_reading', 'image_sharing'];
@@ -80,10 +80,10 @@ export function mountConsent(element, { consultation, consents, texts, labels, p
   const radios = (name, entries, checked) => el('div', { class: 'choices', role: 'radiogroup' }, entries.map(([value, word]) => el('label', { class: 'choice' }, el('input', { type: 'radio', name, value, checked: value === checked }), el('span', {}, word))));
   const text = el('select', { class: 'input', id: 'f-consent-text_version', 'data-user': '' }, texts.map((x) => el('option', { value: x.version }, `${x.title}（${x.version}）`)));
   const words = el('div', { class: 'consent-text', tabindex: '0', 'data-user': '', role: 'document', 'aria-label': t('同意书文本') });
-  const modes = radios('consent-mode', Object.entries(labels.consent), 'signature');
+  const modes = radios('consent-mode', ['signature', 'scan', 'witnesses'].map((x) => [x, labels.consent[x]]), 'signature');
   const signer = el('input', { class: 'input', id: 'f-consent-signer', maxlength: 64, autocomplete: 'off', 'data-user': '' });
   signer.value = patient;
-  const relation = el('select', { class: 'input', id: 'f-consent-relation' }, Object.entries(labels.relation).map(([value, word]) => el('option', { value }, word)));
+  const relation = el('select', { class: 'input', id: 'f-consent-relation' }, ['self', 'spouse', 'parent', 'child', 'sibling', 'guardian', 'other'].map((value) => el('option', { value }, labels.relation[value])));
   const scopes = el('div', { class: 'choices', id: 'f-consent-scopes', tabindex: '-1' }, SCOPES.map((x) => el('label', { class: 'choice' }, el('input', { type: 'checkbox', value: x, checked: USUAL.includes(x) }), el('span', {}, labels.scope[x]))));
   const pad = signaturePad();
   const scan = el('input', { type: 'file', id: 'f-consent-scan', accept: '.pdf,image/jpeg,image/png', class: 'input' });
@@ -132,8 +132,8 @@ export function mountConsent(element, { consultation, consents, texts, labels, p
     if (!made) return;
     list.push({ ...made, given_at: new Date().toISOString(), withdrawn: false });
     pad.clear();
-    toast(t('已记录知情同意'), { kind: 'good' });
     draw();
+    given.querySelector('li:last-child')?.scrollIntoView({ block: 'nearest' });
   });
   adapt();
   draw();
