@@ -1,0 +1,45 @@
+"""Run as a program: imports the server once, then forks it for every life that a test asks for.
+
+One JSON line on stdin asks for a life ({data, port, log, arming}); stdout tells its pid and, when it ends, its exit
+code (negative: the signal). Forking before any thread or loop exists is the same as starting anew, without the imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from server import cli, routes, serving
+from server.storage import faults
+
+
+def live(life: dict) -> int:
+    """The child: the server as `python -m server serve` runs it, killable at what the test arms."""
+    log = os.open(life["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    faults._file = Path(life["arming"])  # noqa: SLF001 what HUIZHEN_FAULT=@FILE sets at import
+    return cli.run(["serve", "--data", life["data"], "--host", "127.0.0.1", "--port", str(life["port"])])
+
+
+def main() -> None:
+    assert serving
+    routes.all_routes()
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            code = 70
+            try:
+                code = live(json.loads(line))
+            finally:
+                os._exit(code)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
