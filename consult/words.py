@@ -30,6 +30,8 @@ FIELDS: Mapping[str, str] = {
     "other_patient": "属于另一位患者，请核对",
     "unchanged_when_appending": "补充报告不能改动原有内容，如需改动请使用修订",
     "digest_mismatch": "文件在签名过程中发生了变化，请重新签发",
+    "bad_date": "日期有误，请核对",
+    "unusable_image": "图像无法使用，请移除后重新放入",
     "signature_missing": "缺少签名，请重新签发",
 }
 CONFLICTS: Mapping[str, str] = {

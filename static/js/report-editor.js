@@ -9,7 +9,7 @@ import { clearProblem, confirm, dialog, el, icon, showProblem, toast } from './u
 
 /** The fields after the answers, in the order of the paper: [key, label, hint]. */
 const TEXTS = () => [
-  ['findings', t('检查所见'), ''],
+  ['findings', t('所见'), ''],
   ['advice', t('诊疗建议'), ''],
   ['further_tests', t('建议进一步检查'), ''],
   ['referral_advice', t('转诊建议'), ''],

@@ -18,7 +18,7 @@ export async function sealed(url, body) {
     title: t('输入密码以签名'),
     body: [el('p', {}, t('签名代表您本人。之后一段时间内签发其他报告不再询问。')),
       el('div', { class: 'field' }, el('label', { for: 'f-sign-password' }, t('密码')), error, password)],
-    actions: [{ label: t('取消'), value: '', kind: 'quiet' }, { label: t('签名'), value: 'yes', kind: 'primary' }],
+    actions: [{ label: t('取消'), value: '', kind: 'quiet' }, { label: t('确认签名'), value: 'yes', kind: 'primary' }],
     check: async () => {
       error.textContent = '';
       if (!password.value) { error.textContent = t('请输入密码'); password.focus(); return false; }
