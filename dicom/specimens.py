@@ -6,7 +6,7 @@ no two studies share a UID. The results are ordinary part 10 files that enter by
 
 import io
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -58,11 +58,11 @@ def shipped(name: str) -> Path:
 
 def rewrite(
     source: Path, identity: Identity, *, study_uid: str, series_uid: str, series_description: str = "",
-    series_number: int = 1, instance_number: int = 1, modality: str = "",
+    series_number: int = 1, instance_number: int = 1, modality: str = "", uid: Callable[[], str] = new_uid,
 ) -> bytes:  # fmt: skip
     """`source` as a new part 10 file with the identity given, its pixels or waveform as they are.
 
-    Uncompressed sources are written as explicit little endian, compressed ones keep their transfer syntax.
+    `uid` names the instance; a caller whose `uid` repeats itself gets the same bytes again. Uncompressed sources are written as explicit little endian, compressed ones keep their transfer syntax.
     """
     read = pydicom.dcmread(source, force=True)
     named = getattr(read.file_meta, "TransferSyntaxUID", None)
@@ -75,7 +75,7 @@ def rewrite(
     read.SeriesInstanceUID = series_uid
     read.SeriesNumber = series_number
     read.InstanceNumber = instance_number
-    read.SOPInstanceUID = new_uid()
+    read.SOPInstanceUID = uid()
     if series_description:
         read.SeriesDescription = series_description
     if modality:
@@ -84,8 +84,9 @@ def rewrite(
 
 
 def phantom(
-    identity: Identity, *, study_uid: str, series_uid: str, slices: int = 120, size: int = 512
-) -> Iterator[bytes]:
+    identity: Identity, *, study_uid: str, series_uid: str, slices: int = 120, size: int = 512,
+    uid: Callable[[], str] = new_uid,
+) -> Iterator[bytes]:  # fmt: skip
     """A synthetic chest-like CT, `slices` × `size` × `size`, 16 bit signed, 0.7 mm pixels, 2.5 mm spacing.
 
     Body, lungs, heart, spine, ribs and one nodule of 9 mm in the right lung are ellipsoids in Hounsfield units; the
@@ -98,7 +99,7 @@ def phantom(
         pixels[label] = 1000.0
         ds = Dataset()
         ds.SOPClassUID = CTImageStorage
-        ds.SOPInstanceUID = new_uid()
+        ds.SOPInstanceUID = uid()
         ds.SeriesInstanceUID = series_uid
         ds.FrameOfReferenceUID = series_uid
         ds.Modality = "CT"

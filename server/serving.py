@@ -73,6 +73,8 @@ async def listen(settings: Settings, say: Say) -> int:
         if settings.demo:
             await seed_demo(app, say)
         tell(app, settings, port, say)
+        if settings.demo:
+            await tell_demo(app, say)
         await stop.wait()
         return 0
     finally:
@@ -135,6 +137,15 @@ async def seed_demo(app: web.Application, say: Say) -> None:
         return
     await app[keys.ARCHIVE_STARTED].wait()
     await import_module("server.demo").seed(app, say)
+
+
+async def tell_demo(app: web.Application, say: Say) -> None:
+    """Who lives in the demo city and what to try first."""
+    if find_spec("server.demo") is None:
+        return
+    for line in await import_module("server.demo").describe(app):
+        say(f"  {line}".rstrip())
+    say("")
 
 
 def tell(app: web.Application, settings: Settings, port: int, say: Say) -> None:

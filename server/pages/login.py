@@ -25,8 +25,18 @@ async def page(request: web.Request) -> web.StreamResponse:
     target = safe_next(request.query.get("next"))
     if request.get(keys.LOGIN) is not None:
         raise web.HTTPSeeOther(target)
+    accounts = []
+    if request.app[keys.SETTINGS].demo:
+        from server.demo import accounts as demo_accounts  # only a demo loads it
+
+        accounts = await demo_accounts(request.app)
     return await render(
-        request, "login.html", page="login", next=target, expired=bool(request.get(keys.LOGIN_ENDED))
+        request,
+        "login.html",
+        page="login",
+        next=target,
+        expired=bool(request.get(keys.LOGIN_ENDED)),
+        accounts=accounts,
     )
 
 
