@@ -15,7 +15,7 @@ import { Viewer } from './viewer.js';
  * renewed before a retry.
  *
  * Returns the controller: readPixels, currentImage, setOneToOne, viewerState, applyState, goTo, setWindow,
- * setLayout, hold, openSeries, settled, destroy.
+ * setLayout, hold, ecg, openSeries, settled, destroy.
  */
 export function mountViewer(element, options) {
   const { cpu = false, t = plainText, baseUrl = '/dicom-web', globalKeys = false } = options;
@@ -37,6 +37,8 @@ export function mountViewer(element, options) {
     setWindow: (window) => viewer.active.setWindow(window),
     setLayout: (rows, columns) => viewer.setLayout(rows, columns),
     hold: (tool) => viewer.hold(tool),
+    /** The controller of the tracing that is open (static/ecg/ecg.js), else null. */
+    ecg: () => viewer.ecg,
     openSeries: (seriesUid, index) => viewer.openSeries(seriesUid, index),
     /** Index (column, row) → CSS pixel in the cell's canvas; for tests and for pointers shared between screens. */
     canvasPoint: (column, row, cell) => viewer.canvasPoint(column, row, cell),
