@@ -173,7 +173,7 @@ def api_documents() -> Sequence[Route]:
 
 
 def api_studies() -> Sequence[Route]:
-    from server.api import orders, studies, uploads
+    from server.api import orders, originals, studies, uploads
     from server.pages import studies as pages
     from server.pages import study as reading
 
@@ -200,6 +200,7 @@ def api_studies() -> Sequence[Route]:
         Route("GET", "/studies/{uid}", reading.page, study("open")),
         Route("GET", "/api/studies", studies.index, technician),
         Route("GET", "/api/studies/{uid}", studies.read, technician),
+        Route("GET", "/api/studies/{uid}/original", originals.download, study("download")),
         Route("GET", "/api/quarantine", studies.quarantine, technician),
         Route("GET", "/api/studies/{uid}/candidates", studies.candidates, technician),
         Route("POST", "/api/studies/{uid}/match", studies.confirm, technician),

@@ -34,6 +34,7 @@ class Reading:
     banner: dict[str, Any] | None
     consultation: m.Consultation | None
     may_doubt: bool
+    may_download: bool
     doubted: bool
     writes: bool                         # the report: what is on screen can be put into it
 
@@ -58,9 +59,14 @@ def _open(
         banner=patient_banner(uow, surviving(uow, uow.patients.get(patient))) if patient else None,
         consultation=case,
         may_doubt=Action.STUDIES_DOUBT in actions,
+        may_download=_held(study_scope(uow, actor, study_uid, Purpose.DOWNLOAD), study_uid),
         doubted=any(study_uid in x.hidden_studies for x in uow.consultations.sharing(study_uid)),
         writes=Action.DRAFT_WRITE in actions,
     )
+
+
+def _held(scope: Scope, study_uid: str) -> bool:
+    return study_uid not in scope.hidden and (bool(scope.organisations) or study_uid in scope.studies)
 
 
 def _case(uow: UnitOfWork, actor: Actor, study_uid: str, consultation: str) -> m.Consultation | None:
@@ -95,7 +101,8 @@ async def page(request: web.Request) -> web.StreamResponse:
         await work(request).run(note_denied, who, uid)
         raise
     return await render(
-        request, "viewer.html", banner=found.banner, reading=found, organisation=who.organisation,
+        request, "viewer.html", banner=found.banner, reading=found, known_patient=found.banner is not None,
+        may_download=found.may_download, consultation=found.consultation.id if found.consultation else None,
         study={"uid": uid, "description": row.description},
         key_image_url=f"/api/consultations/{found.consultation.id}/key-images"
         if found.writes and found.consultation else None,

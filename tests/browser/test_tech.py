@@ -16,7 +16,7 @@ from server.dicomweb.ports import ARCHIVE
 from tests.browser.conftest import until
 from tests.browser.seeds import put_patient
 
-LOOK = os.environ.get("HUIZHEN_LOOK", "")
+LOOK = os.environ.get("LOOK_FOLDER", "")
 """A folder for people to look at the pages; empty: no pictures."""
 
 
