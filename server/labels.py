@@ -263,6 +263,7 @@ TABS: Mapping[Role, tuple[tuple[str, str, str], ...]] = {
         ("inbox", _("收件箱"), "/?tab=inbox"),
         ("drafts", _("草稿"), "/?tab=drafts"),
         ("done", _("已完成"), "/?tab=done"),
+        ("patients", _("患者档案"), "/patients"),
     ),
     Role.EXPERT: (
         ("todo", _("待处理"), "/?tab=todo"),
@@ -275,6 +276,7 @@ TABS: Mapping[Role, tuple[tuple[str, str, str], ...]] = {
         ("todo", _("待补充资料"), "/?tab=todo"),
         ("unmatched", _("未匹配"), "/studies/unmatched"),
         ("upload", _("上传"), "/upload"),
+        ("patients", _("患者档案"), "/patients"),
     ),
     Role.DISPATCHER: (
         ("todo", _("待分诊"), "/?tab=todo"),

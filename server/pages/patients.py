@@ -102,7 +102,7 @@ def read_patient(uow: UnitOfWork, *, actor: Actor, patient: PatientId) -> Known:
 
 async def index(request: web.Request) -> web.StreamResponse:
     """The search field and what it finds; who is looked for stands in no URL."""
-    return await render(request, "patients.html", page="patients")
+    return await render(request, "patients.html", page="patients", tab="patients")
 
 
 async def page(request: web.Request) -> web.StreamResponse:
@@ -118,6 +118,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         request,
         "patient.html",
         page="patient",
+        tab="patients",
         banner=known.banner,
         known=known,
         numbers=numbers,
