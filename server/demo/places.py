@@ -28,10 +28,12 @@ _SINCE = timedelta(days=400)
 # key: name, short name, tier, kind, district, telephone (555 numbers are nobody's)
 PLACES: dict[str, tuple[str, str, Tier, OrganisationKind, str, str]] = {
     "liuxiang": (
-        "柳巷街道社区卫生服务中心", "柳巷社区", Tier.CLINIC, OrganisationKind.COMMUNITY_CENTRE, "柳巷区", "0999-5550101",
+        "柳巷街道社区卫生服务中心", "柳巷社区", Tier.CLINIC, OrganisationKind.COMMUNITY_CENTRE,
+        "柳巷区", "0999-5550101",
     ),
     "dongdu": (
-        "东渡街道社区卫生服务中心", "东渡社区", Tier.CLINIC, OrganisationKind.COMMUNITY_CENTRE, "东渡区", "0999-5550102",
+        "东渡街道社区卫生服务中心", "东渡社区", Tier.CLINIC, OrganisationKind.COMMUNITY_CENTRE,
+        "东渡区", "0999-5550102",
     ),
     "qingshi": (
         "青石社区卫生服务站", "青石服务站", Tier.CLINIC, OrganisationKind.COMMUNITY_CENTRE, "沅北县", "0999-5550103",
@@ -89,7 +91,8 @@ POSTS: tuple[Post, ...] = (
     ),
     Post(
         login="liuchang", place="imaging", role=_R.EXPERT, name="刘畅", title="主任医师", department="影像诊断",
-        specialties=("影像诊断",), on_call=True, try_first=N_("“待签发”里的胸部 CT：阅片、签发；再找出那份放错人的检查"),
+        specialties=("影像诊断",), on_call=True,
+        try_first=N_("“待签发”里的胸部 CT：阅片、签发；再找出那份放错人的检查"),
     ),
     Post(
         login="sunqiang", place="liuxiang", role=_R.TECHNICIAN, name="孙强", title="主管技师", department="放射科",
@@ -131,7 +134,8 @@ POSTS: tuple[Post, ...] = (
     Post(login="pengfei", place="county", role=_R.TECHNICIAN, name="彭飞", title="主管技师", department="影像科"),
     Post(login="shaoqin", place="county", role=_R.DISPATCHER, name="邵琴", title="护师", department="医务科"),
     Post(
-        login="linzhiyuan", place="city", role=_R.EXPERT, name="林志远", title="主任医师", department="呼吸与危重症医学科",
+        login="linzhiyuan", place="city", role=_R.EXPERT, name="林志远", title="主任医师",
+        department="呼吸与危重症医学科",
         specialties=("呼吸内科",), on_call=True,
     ),
     Post(

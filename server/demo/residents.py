@@ -101,7 +101,10 @@ def register(stage: Stage) -> Moments:
     """Registers everyone some days ago, minutes apart."""
     for number, (key, who) in enumerate(RESIDENTS.items()):
         yield stage.ago(days=8, minutes=-17 * number)
-        numbers = [GivenIdentifier(system=IdentifierSystem.LOCAL, value=n, issuer=stage.places[p]) for p, n in who.local]
+        numbers = [
+            GivenIdentifier(system=IdentifierSystem.LOCAL, value=value, issuer=stage.places[place])
+            for place, value in who.local
+        ]
         if who.serial and who.birth:
             numbers.append(
                 GivenIdentifier(system=IdentifierSystem.RESIDENT_ID, value=resident_id(who.birth, who.serial))

@@ -6,6 +6,7 @@ studies (sent again, which the archive knows), what happened to the patients (on
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable
@@ -67,6 +68,8 @@ async def seed(app: web.Application, say: Say) -> None:
         app[keys.SETUP_CODE].clear()
     if state.step != "done":
         rows = await _studies(app, state, say)
+        # The installation's keys are made first, by the service that keeps them.
+        await asyncio.to_thread(app[keys.SIGNING].warm)
         say("演示城市 3/3  会诊、报告、签名 · consultations, reports, signatures")
         await work.run(_told, app=app, rows=rows)
         say(f"演示城市就绪 · demo city ready ({time.monotonic() - began:.1f} s)")

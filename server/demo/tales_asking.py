@@ -42,11 +42,13 @@ def submitted(desk: Desk) -> Tale:
                 "department": "全科",
                 "purpose": "血糖控制不佳，请内分泌方向专家指导降糖方案",
                 "complaint": "多饮、多尿 8 年，血糖控制不佳 3 个月",
-                "history": "2 型糖尿病 8 年，口服二甲双胍 0.5 g 每日三次、格列美脲 2 mg 每日一次。近 3 个月空腹血糖 9.5–12 mmol/L，"
+                "history": "2 型糖尿病 8 年，口服二甲双胍 0.5 g 每日三次、格列美脲 2 mg 每日一次。"
+                "近 3 个月空腹血糖 9.5–12 mmol/L，"
                 "餐后 2 小时 14–17 mmol/L，自觉双足麻木。否认低血糖发作。",
                 "past_history": "高血压 10 年，氨氯地平 5 mg 每日一次，血压控制在 140/85 mmHg 左右。",
                 "allergies": "无",
-                "examination": "身高 156 cm，体重 68 kg。双足皮肤完整，足背动脉搏动可，10 g 尼龙丝检查双侧足底各 3/10 点感觉减退。",
+                "examination": "身高 156 cm，体重 68 kg。双足皮肤完整，足背动脉搏动可，"
+                "10 g 尼龙丝检查双侧足底各 3/10 点感觉减退。",
                 "vitals": [{"temperature": 36.5, "pulse": 76, "systolic": 142, "diastolic": 84, "glucose": 11.2}],
                 "diagnosis": [
                     {"code": "E11.900", "name": "2 型糖尿病"},
@@ -73,7 +75,8 @@ def triage(desk: Desk) -> Tale:
                 "department": "内科",
                 "purpose": "慢阻肺频繁加重，请指导吸入药物",
                 "complaint": "反复咳嗽、咳痰 15 年，活动后气促 5 年，加重 3 天",
-                "history": "患者 15 年来每逢冬春季咳嗽、咳白痰，5 年前出现活动后气促，本年度已加重住院 2 次。3 天前受凉后"
+                "history": "患者 15 年来每逢冬春季咳嗽、咳白痰，5 年前出现活动后气促，本年度已加重住院 2 次。"
+                "3 天前受凉后"
                 "咳黄痰，气促加重，无胸痛、咯血。现用沙丁胺醇按需吸入。",
                 "past_history": "吸烟 40 年，每日 20 支，戒烟 2 年。阿司匹林诱发哮喘发作史。",
                 "examination": "神清，口唇无发绀，桶状胸，双肺呼吸音低，散在哮鸣音。双下肢无水肿。",
@@ -145,7 +148,8 @@ def offered_named(desk: Desk) -> Tale:
                     {"start": _iso(start, 44), "end": _iso(start, 46)},
                 ],
                 "complaint": "血压波动 1 个月，阵发心悸 1 周",
-                "history": "高血压 20 余年，现服缬沙坦 80 mg、氨氯地平 5 mg。近 1 个月清晨血压 165–178/70 mmHg，午后偏低"
+                "history": "高血压 20 余年，现服缬沙坦 80 mg、氨氯地平 5 mg。近 1 个月清晨血压 165–178/70 mmHg，"
+                "午后偏低"
                 "（最低 104/58 mmHg）伴头晕。近 1 周阵发心悸，每次数分钟自行缓解，无黑矇、晕厥。",
                 "past_history": "2018 年增强 CT 注射含碘对比剂后荨麻疹。磺胺类过敏。",
                 "allergies": "磺胺类；含碘对比剂",
@@ -182,7 +186,8 @@ def offered_pool(desk: Desk) -> Tale:
                 "department": "全科",
                 "purpose": "头颅 CT 请上级复核",
                 "complaint": "头痛 3 天",
-                "history": "3 天前饮酒后跌倒，枕部着地，当时无意识丧失，之后持续胀痛，无呕吐。口服阿司匹林 100 mg/日（自行停 1 天）。",
+                "history": "3 天前饮酒后跌倒，枕部着地，当时无意识丧失，之后持续胀痛，无呕吐。"
+                "口服阿司匹林 100 mg/日（自行停 1 天）。",
                 "examination": "神志清楚，枕部头皮血肿约 3 cm，颈软，四肢肌力 5 级，病理征阴性。",
                 "vitals": [{"pulse": 74, "systolic": 146, "diastolic": 88}],
                 "diagnosis": [{"code": "S06.902", "name": "头部外伤"}],
@@ -201,7 +206,7 @@ def offered_pool(desk: Desk) -> Tale:
 
 
 def offered_urgent(desk: Desk) -> Tale:
-    """Offered in the last moment of the telling, so that it is fresh when somebody looks; then the dispatcher has it."""
+    """Offered in the last moment of the telling: fresh when somebody looks. When it runs out the dispatcher has it."""
 
     def tale(stage: Stage) -> Moments:
         case = desk.case(
@@ -289,7 +294,7 @@ def rejected(desk: Desk) -> Tale:
         case = desk.case("rejected", "xujian", "mueller", target=target)
         yield stage.ago(days=3, hours=6)
         case.write(
-            {"complaint": "咨询旅行疫苗接种", "history": "Patient asks which vaccinations she needs before travelling."},
+            {"complaint": "咨询旅行疫苗接种", "history": "Asks which vaccinations she needs before travelling."},
             ["需要接种哪些疫苗？"],
         )
         case.agree("Anna Mueller")

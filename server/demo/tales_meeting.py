@@ -83,7 +83,8 @@ def in_session(desk: Desk) -> Tale:
     def tale(stage: Stage) -> Moments:
         case = desk.case("in_session", "luobin", "unknown", mode=m.Mode.LIVE, urgency=m.Urgency.STAT)
         yield stage.ago(minutes=11)
-        case.ring("路边倒地、意识模糊的中年男性，血糖 2.1 mmol/L，推糖后仍嗜睡，下一步怎么办？", "county", ("罗斌", "何涛"))
+        question = "路边倒地、意识模糊的中年男性，血糖 2.1 mmol/L，推糖后仍嗜睡，下一步怎么办？"
+        case.ring(question, "county", ("罗斌", "何涛"))
         yield stage.ago(minutes=10)
         case.accept("gaoming")
         yield stage.ago(minutes=9)
@@ -97,7 +98,8 @@ def in_session(desk: Desk) -> Tale:
         yield stage.ago(minutes=5)
         case.say("luobin", "瞳孔等大 3 mm，对光灵敏；没有外伤；口袋里有一板格列本脲，吃了 6 片。", 3)
         yield stage.ago(minutes=4)
-        case.say("gaoming", "考虑磺脲类低血糖，会反复。10% 葡萄糖 100 ml/h 维持，每 30 分钟测血糖，联系我院急诊转运。", 4)
+        case.say("gaoming", "考虑磺脲类低血糖，会反复。10% 葡萄糖 100 ml/h 维持，每 30 分钟测血糖，"
+        "联系我院急诊转运。", 4)
         yield stage.ago(minutes=1)
         case.lines_drop()
 
