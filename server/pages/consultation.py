@@ -101,14 +101,16 @@ def may_edit(consultation: m.Consultation) -> bool:
 def study_card(archive: Archive, uid: str, hidden: bool) -> dict[str, Any]:
     """What a card shows of a study that this person was already allowed to list; its first picture, if it has one."""
     if hidden:
-        return {"uid": uid, "hidden": True}
+        return {"uid": uid, "hidden": True, "missing": False}
     scope = Scope(studies=frozenset({uid}))
     row = archive.study(scope, uid)
     if row is None:
-        return {"uid": uid, "missing": True}
+        return {"uid": uid, "hidden": False, "missing": True}
     series = archive.series(scope, uid)
     return {
         "uid": uid,
+        "hidden": False,
+        "missing": False,
         "modalities": [x for x in row.modalities if x != "DOC"],
         "description": row.description,
         "date": row.study_date,
