@@ -91,7 +91,7 @@ async function askItems(button) {
 
 async function askCancel(button) {
   const fault = el('select', { class: 'input', id: 'f-fault' },
-    el('option', { value: 'requesting' }, t('申请方')), el('option', { value: 'serving' }, t('受邀方')),
+    el('option', { value: 'requesting' }, t('申请方')), el('option', { value: 'invited' }, t('受邀方')),
     el('option', { value: 'patient' }, t('患者')), el('option', { value: 'technical' }, t('技术原因')));
   const reason = el('textarea', { id: 'f-reason', rows: 3, maxlength: 500 });
   const error = el('p', { class: 'error-text' });
