@@ -99,7 +99,7 @@ class Acknowledged:
     instances: dict[str, str] = field(default_factory=dict)          # SOP UID → SHA-256 of the dataset
     chats: dict[str, tuple[str, str]] = field(default_factory=dict)  # message id → (consultation, client id)
     states: dict[str, m.State] = field(default_factory=dict)         # consultation → the state it has at least reached
-    seats: dict[str, m.SeatState] = field(default_factory=dict)
+    seats: set[str] = field(default_factory=set)                     # those that have entered
     versions: dict[str, tuple[str, str]] = field(default_factory=dict)  # report version → (consultation, PDF digest)
 
 
@@ -305,8 +305,8 @@ class House:
         for message, (case, client_id) in said.chats.items():
             found = [x for x in uow.meetings.messages(case) if x.client_id == client_id]
             assert [x.id for x in found] == [message]
-        for seat, state in said.seats.items():
-            assert uow.meetings.seat(seat).state in {state, m.SeatState.LOST}
+        for seat in said.seats:         # Finish lets everybody leave; nobody falls back into the lobby
+            assert uow.meetings.seat(seat).state in {m.SeatState.IN, m.SeatState.LOST, m.SeatState.LEFT}
 
     def _inspect_case(self, uow, case: m.Consultation) -> None:
         said = self.acknowledged
@@ -470,7 +470,7 @@ class Room:
 
     async def enter(self) -> None:
         await self.step("enter")
-        self.tab.house.acknowledged.seats[self.seat] = m.SeatState.IN
+        self.tab.house.acknowledged.seats.add(self.seat)
 
     async def chat(self, text: str) -> None:
         client_id = os.urandom(8).hex()

@@ -25,6 +25,8 @@ async def house(tmp_path_factory, launcher):
     house = House(tmp_path_factory.mktemp("sessions"), launcher)
     house.build(cases={m.State.CHECKED_IN: len(UNIT) * len(STEPS), m.State.DRAFT: 1})
     house.start()
+    for who in ("doctor", "expert"):
+        await house.browser(who)
     yield house
     await house.close()
 

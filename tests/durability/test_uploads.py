@@ -39,6 +39,7 @@ async def house(tmp_path_factory, launcher):
     house = House(tmp_path_factory.mktemp("uploads"), launcher)
     house.build(cases={})
     house.start()
+    await house.browser("technician")
     yield house
     await house.close()
 
