@@ -59,8 +59,8 @@ PLANNED: dict[str, Planned] = {
         modality="ECG", days=0.4, files=("waveform_ecg.dcm",), patient_id="LX-0951", matches="patient_id",
     ),
     "echo": Planned(
-        place="dongdu", by="mali", patient="chen", name="Chen^Xiaoyu=陈^晓雨", description="心脏彩超（孕期）",
-        modality="US", days=2.2, files=("examples_ybr_color.dcm",), patient_id="DD-2026-0771", charset="GBK",
+        place="liuxiang", by="sunqiang", patient="chen", name="Chen^Xiaoyu=陈^晓雨", description="心脏彩超（孕期）",
+        modality="US", days=2.2, files=("examples_ybr_color.dcm",), patient_id="LX-0771", charset="GBK",
         matches="patient_id",
     ),
     "liver": Planned(

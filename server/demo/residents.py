@@ -38,6 +38,7 @@ class Resident:
     allergies: str = ""
     mother: str = ""
     known: tuple[str, ...] = ()
+    days: float = 8                    # registered so long ago
 
 
 RESIDENTS: dict[str, Resident] = {
@@ -58,10 +59,9 @@ RESIDENTS: dict[str, Resident] = {
         allergies="磺胺类；含碘对比剂（2018 年注射后荨麻疹）", guardian="刘志强（儿子）",
     ),
     "chen": Resident(
-        name="陈晓雨", by="xujian", birth=date(1994, 11, 8), serial=562, phone="19900001105",
-        local=(("dongdu", "DD-2026-0771"),),
+        name="陈晓雨", by="zhoumin", birth=date(1994, 11, 8), serial=562, phone="19900001105",
+        local=(("liuxiang", "LX-0771"),), known=("xujian",),
     ),
-    "baby": Resident(name="陈晓雨之女", by="xujian", mother="chen", sex=Sex.FEMALE, allergies=""),
     "mueller": Resident(
         name="Anna Mueller", by="xujian", birth=date(1990, 2, 14), sex=Sex.FEMALE, passport=("D", "C01X00T47"),
         phone="19900001106", payer="自费", allergies="Latex 乳胶",
@@ -94,13 +94,17 @@ RESIDENTS: dict[str, Resident] = {
     "qian": Resident(
         name="钱玉珍", by="xujian", birth=date(1955, 2, 27), serial=946, phone="19900001113",
     ),
+    "he": Resident(
+        name="何思琪", by="luobin", birth=date(1998, 3, 9), serial=962, phone="19900001114",
+    ),
+    "baby": Resident(name="何思琪之女", by="luobin", mother="he", sex=Sex.FEMALE, days=6.5),
 }  # fmt: skip
 
 
 def register(stage: Stage) -> Moments:
     """Registers everyone some days ago, minutes apart."""
     for number, (key, who) in enumerate(RESIDENTS.items()):
-        yield stage.ago(days=8, minutes=-17 * number)
+        yield stage.ago(days=who.days, minutes=-17 * number)
         numbers = [
             GivenIdentifier(system=IdentifierSystem.LOCAL, value=value, issuer=stage.places[place])
             for place, value in who.local

@@ -237,5 +237,5 @@ FIRST = (
     "2 周敏 zhoumin：收件箱签收报告；新建一份申请 · acknowledge a report, write a new request",
     "3 刘畅 liuchang：李强的“腰椎 MR”看着不对？报告放错了人 · find the study of the wrong patient",
     "4 孙强 sunqiang：两份检查没有对上患者；拖入 DICOM 文件 · match two stray studies, upload your own",
-    "5 在两个地址分别登录诊所和专家，开一次视频会诊 · sign in at two addresses and meet on video",
+    "5 周敏 + 陈亚宁：在两个地址分别登录，“孕期心悸”已签到，开始视频会诊 · sign in at two addresses and meet",
 )

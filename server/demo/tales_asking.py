@@ -22,6 +22,7 @@ def draft(desk: Desk) -> Tale:
         case.write(
             {
                 "department": "全科",
+                "purpose": "颈部包块请指导下一步检查",
                 "complaint": "发现颈部包块 2 周",
                 "history": "患者 2 周前洗澡时触及左侧颈部包块，约花生米大小，无疼痛，无发热、盗汗，体重无明显变化。",
                 "examination": "左侧颈部Ⅲ区可触及 1.5 cm×1.0 cm 结节，质中，活动可，无压痛；甲状腺未触及肿大。",
@@ -252,6 +253,7 @@ def expired(desk: Desk) -> Tale:
         case.write(
             {
                 "department": "全科",
+                "purpose": "儿童慢性咳嗽请指导诊断",
                 "complaint": "反复咳嗽 1 个月，夜间为重",
                 "history": "1 个月来晨起及夜间阵发干咳，运动后加重，曾口服抗生素 1 周无效。有湿疹史，父亲过敏性鼻炎。",
                 "allergies": "头孢克肟（呕吐、皮疹）",
@@ -277,7 +279,12 @@ def withdrawn(desk: Desk) -> Tale:
         case = desk.case("withdrawn", "lihong", "wang", target=target)
         yield stage.ago(days=5, hours=3)
         case.write(
-            {"complaint": "双膝关节疼痛 2 年", "history": "上下楼梯时疼痛，休息缓解。"}, ["是否需要关节腔注射治疗？"]
+            {
+                "purpose": "膝骨关节炎请指导治疗",
+                "complaint": "双膝关节疼痛 2 年",
+                "history": "上下楼梯时疼痛，休息缓解。",
+            },
+            ["是否需要关节腔注射治疗？"],
         )
         case.agree("王秀英")
         yield stage.ago(days=5, hours=2)
@@ -294,7 +301,11 @@ def rejected(desk: Desk) -> Tale:
         case = desk.case("rejected", "xujian", "mueller", target=target)
         yield stage.ago(days=3, hours=6)
         case.write(
-            {"complaint": "咨询旅行疫苗接种", "history": "Asks which vaccinations she needs before travelling."},
+            {
+                "purpose": "旅行疫苗咨询",
+                "complaint": "咨询旅行疫苗接种",
+                "history": "Asks which vaccinations she needs before travelling.",
+            },
             ["需要接种哪些疫苗？"],
         )
         case.agree("Anna Mueller")

@@ -46,7 +46,7 @@ def scheduled(desk: Desk) -> Tale:
 def checked_in(desk: Desk) -> Tale:
     def tale(stage: Stage) -> Moments:
         target = Target(addressing=m.Addressing.EXPERT, membership=stage.actors["chenyaning"].membership)
-        case = desk.case("checked_in", "xujian", "chen", target=target, mode=m.Mode.LIVE)
+        case = desk.case("checked_in", "zhoumin", "chen", target=target, mode=m.Mode.LIVE)
         yield stage.ago(hours=30)
         case.write(
             {
@@ -72,7 +72,7 @@ def checked_in(desk: Desk) -> Tale:
         case.accept("chenyaning")
         case.schedule(stage.ago(minutes=-14))
         yield stage.ago(minutes=3)
-        case.check_in("xujian")
+        case.check_in("zhoumin")
 
     return tale
 
@@ -98,8 +98,8 @@ def in_session(desk: Desk) -> Tale:
         yield stage.ago(minutes=5)
         case.say("luobin", "瞳孔等大 3 mm，对光灵敏；没有外伤；口袋里有一板格列本脲，吃了 6 片。", 3)
         yield stage.ago(minutes=4)
-        case.say("gaoming", "考虑磺脲类低血糖，会反复。10% 葡萄糖 100 ml/h 维持，每 30 分钟测血糖，"
-        "联系我院急诊转运。", 4)
+        advice = "考虑磺脲类低血糖，会反复。10% 葡萄糖 100 ml/h 维持，每 30 分钟测血糖，联系我院急诊转运。"
+        case.say("gaoming", advice, 4)
         yield stage.ago(minutes=1)
         case.lines_drop()
 
@@ -114,6 +114,7 @@ def no_show(desk: Desk) -> Tale:
         case.write(
             {
                 "department": "全科",
+                "purpose": "新诊断高血压，请指导起始用药",
                 "complaint": "体检发现血压升高 1 个月",
                 "history": "1 个月来家庭自测血压 150–160/95–100 mmHg，偶有头胀，无胸闷、视物模糊。",
                 "past_history": "饮酒 20 年，每日白酒约 150 ml。父亲 55 岁脑出血。",
@@ -139,20 +140,25 @@ def cancelled(desk: Desk) -> Tale:
     def tale(stage: Stage) -> Moments:
         target = Target(addressing=m.Addressing.EXPERT, membership=stage.actors["songwen"].membership)
         case = desk.case(
-            "cancelled", "xujian", "chen", target=target, mode=m.Mode.LIVE, service=m.Service.PRENATAL
+            "cancelled", "luobin", "he", target=target, mode=m.Mode.LIVE, service=m.Service.MATERNAL
         )
         yield stage.ago(days=7, hours=4)
         case.write(
-            {"department": "全科", "complaint": "孕 28 周，唐筛临界风险", "history": "血清学筛查 21-三体风险 1/680。"},
-            ["是否需要无创 DNA 检测？"],
+            {
+                "department": "妇产科",
+                "purpose": "妊娠期血压升高，请产科指导监测",
+                "complaint": "孕 37 周，血压升高 2 天",
+                "history": "2 天来血压 142/92 mmHg，无头痛、视物模糊，尿蛋白阴性。",
+            },
+            ["是否需要住院监测？"],
         )
-        case.agree("陈晓雨")
+        case.agree("何思琪")
         yield stage.ago(days=7, hours=3)
         case.submit()
         yield stage.ago(days=7, hours=1)
         case.accept("songwen")
         yield stage.ago(days=6, hours=22)
-        case.cancel("xujian", "孕妇已在市一院产前诊断门诊完成采血", "patient")
+        case.cancel("luobin", "患者已分娩，不再需要本次会诊", "patient")
 
     return tale
 
