@@ -12,6 +12,7 @@ import jinja2
 from aiohttp import web
 
 from server import i18n, keys, labels
+from server.api.common import ENCODER
 from server.auth.people import Me, load_me
 from server.pages.assets import Assets
 
@@ -30,6 +31,8 @@ def environment(assets: Assets, *, demo: bool, tz: tzinfo) -> jinja2.Environment
     )
     templates.globals.update(static=assets.url, icon=assets.icon, demo=demo, _=i18n._)
     labels.install(templates)
+    # Page data may hold times and enumerations, written as the JSON endpoints write them.
+    templates.policies["json.dumps_function"] = lambda value, **_options: ENCODER.encode(value).decode()
     templates.filters.update(filters(tz))
     return templates
 
