@@ -211,7 +211,43 @@ def api_studies() -> Sequence[Route]:
 
 
 def api_reports() -> Sequence[Route]:
-    return ()
+    from server.api import report_versions as v
+    from server.api import reports as r
+    from server.pages import inbox, report, verify
+    from server.verifying import MOST_BYTES
+
+    write = consultation("report")
+    picture = consultation("report", limit=r.KEY_IMAGE_BODY)
+    file = replace(PUBLIC, name="verify", limit=MOST_BYTES)
+    return (
+        Route("GET", "/consultations/{id}/report", report.page, consultation("report_read")),
+        Route("GET", "/inbox", inbox.page, roles(Role.CLINIC_DOCTOR)),
+        Route("GET", "/verify", verify.page, PUBLIC),
+        Route("GET", "/verify/{code}", verify.page, PUBLIC),
+        Route("POST", "/api/verify", v.check, file),
+        Route("POST", "/api/verify/{code}", v.check, file),
+        Route("POST", "/api/consultations/{id}/report", r.open_draft, write),
+        Route("POST", "/api/consultations/{id}/key-images", r.append_key_image, picture),
+        Route("POST", "/api/consultations/{id}/reviewer", r.ask_reviewer, write),
+        Route("POST", "/api/consultations/{id}/amend", r.amend, consultation("revise")),
+        Route("POST", "/api/consultations/{id}/append", r.append, consultation("revise")),
+        Route("POST", "/api/consultations/{id}/drop-revision", r.drop_revision, consultation("revise")),
+        Route("POST", "/api/consultations/{id}/acknowledge", v.acknowledge, consultation("acknowledge")),
+        Route("GET", "/api/reports/{id}", r.read, write),
+        Route("PUT", "/api/reports/{id}", r.save, write),
+        Route("POST", "/api/reports/{id}/key-images", r.add_key_image, picture),
+        Route("GET", "/api/reports/{id}/key-images/{digest:[0-9a-f]{64}}", r.key_image, write),
+        Route("POST", "/api/reports/{id}/preview", r.preview, write),
+        Route(
+            "GET", r"/api/reports/{id}/preview/{version:\d{1,9}}/{key:[0-9.]{1,20}}/{n:\d{1,3}}", r.preview_page, write
+        ),
+        Route("POST", "/api/reports/{id}/sign", r.sign, consultation("sign")),
+        Route("POST", "/api/reports/{id}/approve", r.approve, consultation("sign")),
+        Route("POST", "/api/report-versions/{id}/open", v.pages, consultation("report_read")),
+        Route("GET", r"/api/report-versions/{id}/pages/{n:\d{1,3}}", v.page, consultation("report_read")),
+        Route("GET", "/api/report-versions/{id}/pdf", v.pdf, consultation("report_read")),
+        Route("GET", "/api/report-versions/{id}/text", v.text, consultation("report_read")),
+    )
 
 
 def room() -> Sequence[Route]:

@@ -101,7 +101,7 @@ def draft_view(uow: UnitOfWork, who: Actor, report: m.Report) -> dict[str, Any]:
         "signable": consultation.state in {m.State.REPORTING, m.State.ASYNC_REVIEW} or revision is not None,
         "revision": {"status": revision.status, "reason": revision.reason} if revision else None,
         "questions": [{"n": x.n, "text": x.text} for x in uow.consultations.questions(report.consultation)],
-        "phrases": [{"field": x.field, "text": _(x.text)} for x in reporting.phrases(consultation.service)],
+        "phrases": [{"field": x.field, "text": x.text} for x in reporting.phrases(consultation.service)],
         "next": next_to_write(uow, who, report.consultation),
     }
 
@@ -315,7 +315,8 @@ async def sign(request: web.Request) -> web.StreamResponse:
     who, report = actor(request), report_id(request)
 
     def check(uow: UnitOfWork) -> None:
-        access.open_report(uow, who, report, Action.REPORT_SIGN)
+        # What is missing is told before anybody types a password.
+        reporting.prepare_signing(uow, actor=who, report=report, version=given.version)
 
     await work(request).read(check)
     until = await unlocked(request, given.password)

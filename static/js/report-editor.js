@@ -165,6 +165,10 @@ function build(element, first, onSigned) {
       return await run();
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
+      for (const field of problem.fields ?? []) {
+        const [, n] = /^answers\.(\d+)$/.exec(field.path) ?? [];
+        if (n && field.code === 'required') field.message = t('问题 {n} 还没有回答', { n });
+      }
       showProblem(problem, form);
       return null;
     } finally {

@@ -27,7 +27,7 @@ export function addenda({ phrases, touch }) {
 
 function phraseList(input, phrases, kind, touch) {
   const id = `${input.id}-phrases`;
-  const node = el('ul', { class: 'report-phrases', id, role: 'listbox', 'aria-label': t('常用语'), hidden: true });
+  const node = el('ul', { class: 'report-phrases', id, role: 'listbox', 'data-user': '', 'aria-label': t('常用语'), hidden: true });
   let found = [];
   let at = 0;
   const own = [...phrases.filter((x) => x.field === kind), ...phrases.filter((x) => x.field !== kind)];

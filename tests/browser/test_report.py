@@ -202,7 +202,8 @@ async def test_the_clinic_reads_copies_and_acknowledges_and_the_expert_sees_it_l
     await clinic.wait_for_selector(".toast-good")
     assert "需要上转。" in await clinic.evaluate("navigator.clipboard.readText()")
     await clinic.click("[data-kind=acknowledge]")
-    await until(clinic, "document.querySelector('#report-fate')?.textContent.includes('已签收')")
+    await clinic.wait_for_selector("[data-kind=acknowledge]", state="detached")
+    await clinic.wait_for_selector("#report-fate >> text=已签收")
     await until(expert, "document.querySelector('#report-fate').textContent.includes('已签收')")
 
 
