@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from consult import model as m
@@ -13,7 +14,7 @@ from consult.access import Action, authorize, may, open_consultation, open_order
 from consult.patient import Patient, PatientId
 from consult.people import Actor, Role
 from consult.ports import UnitOfWork
-from server.api.common import actor, int_query, settings, work
+from server.api.common import ENCODER, actor, int_query, settings, work
 from server.api.orders import list_orders, order_view, places
 from server.api.patients import with_identifiers
 from server.api.studies import may_match, own_studies
@@ -130,7 +131,7 @@ async def new_order_page(request: web.Request) -> web.StreamResponse:
         request, "orders_new.html", page="order-new", tab="orders", modalities=MODALITIES, **found,
         data={
             "consultation": asked["consultation"] or None,
-            "patient": found["patient"],
+            "patient": msgspec.json.decode(ENCODER.encode(found["patient"])),
             "procedures": {key: [_(x) for x in names] for key, names in PROCEDURES.items()},
         },
     )
@@ -207,7 +208,7 @@ async def unmatched_page(request: web.Request) -> web.StreamResponse:
     return await render(
         request, "unmatched.html", page="unmatched", tab="unmatched", studies=rows, quarantined=len(quarantined),
         counts={"unmatched": len(rows)}, modalities=MODALITIES,
-        data={"studies": rows, "organisation": who.organisation},
+        data={"studies": msgspec.json.decode(ENCODER.encode(rows)), "organisation": who.organisation},
     )  # fmt: skip
 
 
