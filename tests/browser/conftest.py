@@ -13,17 +13,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import BrowserContext, Page
 
 from tests.city import PASSWORD
-from tests.needs import need_chromium
 
-FLAGS = [
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--allow-loopback-in-peer-connection",
-    "--use-fake-device-for-media-stream=fps=30", "--use-fake-ui-for-media-stream",
-    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-]
 DESKTOP = (1366, 768)
 SIZES = {"desk": DESKTOP, "large": (1920, 1080), "tablet": (820, 1180), "phone": (390, 844)}
 HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -126,12 +119,8 @@ class Site:
 
 
 @pytest.fixture
-async def chromium():
-    path = need_chromium()
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        await browser.close()
+async def chromium(one_chromium):
+    return await one_chromium.browser()
 
 
 @pytest.fixture

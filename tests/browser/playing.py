@@ -10,12 +10,12 @@ import asyncio
 import re
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
-from playwright.async_api import BrowserContext, Page, Playwright, async_playwright
+from playwright.async_api import BrowserContext, Error, Page, Playwright, async_playwright
 
 from server import keys
 from server.app import create_app
@@ -23,7 +23,8 @@ from server.auth.passwords import Passwords
 from server.i18n import translate
 from server.serving import runner_of
 from server.settings import Settings
-from tests.browser.conftest import DESKTOP, FLAGS, WATCH_CSP
+from tests.browser.conftest import DESKTOP, WATCH_CSP
+from tests.chromium import FLAGS
 from tests.city import PASSWORD, City, build_city
 from tests.needs import need_chromium, need_program
 
@@ -74,11 +75,12 @@ class Cast:
                 viewport={"width": size[0], "height": size[1]}, accept_downloads=True,
                 locale="en-GB" if self.lang == "en" else "zh-CN",
             )
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(30_000)
             await context.add_init_script(WATCH_CSP)
             context.on("page", self.watch)
             foreign = re.compile(rf"^(?!http://\w+\.localhost:{self.port}/|blob:|data:|about:)")
             await context.route(foreign, lambda route: route.abort())
+            self.watch(context.pages[0])
             self.profiles[who] = context
         return self.profiles[who]
 
@@ -95,7 +97,7 @@ class Cast:
 
     async def enter(self, who: str, person, path: str = "/", **options) -> Page:
         """Signs in through the sign-in page, as a person would."""
-        page = await (await self.profile(who, **options)).new_page()
+        page = (await self.profile(who, **options)).pages[0]
         await page.goto(self.url(who, "/login"))
         await page.fill("#f-login", person.login)
         await page.fill("#f-password", PASSWORD)
@@ -104,6 +106,13 @@ class Cast:
         if path != "/":
             await page.goto(self.url(who, path))
         return page
+
+    async def photograph(self) -> None:
+        """Every open page into the folder, for whoever has to find out what went wrong."""
+        for who, context in self.profiles.items():
+            for n, page in enumerate(context.pages):
+                with suppress(Error):
+                    await page.screenshot(path=self.folder / f"{who}-{n}.png", timeout=5000)
 
     async def read(self, fn, *args, **kwargs):
         return await self.app[keys.WORK].read(fn, *args, **kwargs)
@@ -128,16 +137,28 @@ async def perform(folder: Path, passwords: Passwords, *, lang: str = "zh") -> As
         try:
             yield cast
         finally:
+            await cast.photograph()
             for context in cast.profiles.values():
                 await context.close()
-    assert cast.trouble == []
+    if cast.trouble:
+        raise AssertionError("\n".join(cast.trouble))
+
+
+async def holds(page: Page, expression: str, arg=None) -> bool:
+    """Whether it holds now; no while the page gives way to another."""
+    try:
+        return bool(await page.evaluate(expression, arg))
+    except Error as error:
+        if "Execution context was destroyed" in error.message:
+            return False
+        raise
 
 
 async def until(page: Page, expression: str, *, arg=None, seconds: float = 20) -> None:
     """Until the expression holds. (Playwright's own waiting evaluates strings in the page, which our CSP forbids.)"""
     try:
         async with asyncio.timeout(seconds):
-            while not await page.evaluate(expression, arg):  # noqa: ASYNC110 - the page has no event to wait for
+            while not await holds(page, expression, arg):  # noqa: ASYNC110 - the page has no event to wait for
                 await asyncio.sleep(0.05)
     except TimeoutError:
         shown = (await page.inner_text("body"))[:1500]

@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.realtime.stage import speaking_chromium
 from tests.realtime.world import Hall, World, make_world, turn_settings
 
 
@@ -18,3 +19,11 @@ async def hall(world: World) -> AsyncIterator[Hall]:
         if browser.ws is not None and not browser.ws.closed:
             await browser.ws.close()
     await hall.stop()
+
+
+@pytest.fixture(scope="module")
+async def speaking(tmp_path_factory):
+    """A Chromium whose fake microphone speaks, for the tests of one module."""
+    chromium = speaking_chromium(tmp_path_factory.mktemp("speech"))
+    yield chromium
+    await chromium.close()

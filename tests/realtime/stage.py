@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from aiohttp import web
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page
 
 from consult import model as m
 from consult import patient as p
@@ -21,14 +21,8 @@ from server.app import create_app
 from server.auth.passwords import Passwords
 from server.serving import runner_of
 from server.settings import Settings
+from tests.chromium import Chromium
 from tests.city import PASSWORD, City, build_city
-
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox", "--use-fake-device-for-media-stream=fps=30", "--use-fake-ui-for-media-stream", "--disable-quic",
-    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--allow-loopback-in-peer-connection",
-]
 
 
 def write_speech(path: Path) -> Path:
@@ -145,20 +139,27 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(tmp_path: Path, passwords: Passwords) -> AsyncIterator[tuple[Stage, Browser]]:
+async def open_stage(
+    tmp_path: Path, passwords: Passwords, shared: Browser | None = None
+) -> AsyncIterator[tuple[Stage, Browser]]:
+    """A stage before a browser with a speaking microphone: the shared one, or one of its own."""
     stage = Stage(data=tmp_path / "data", passwords=passwords)
     await stage.start()
     await stage.build()
-    speech = write_speech(tmp_path / "speech.wav")
+    own = None if shared else speaking_chromium(tmp_path)
     try:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(
-                executable_path=CHROMIUM, args=[*FLAGS, f"--use-file-for-fake-audio-capture={speech}"]
-            )
-            yield stage, browser
-            await browser.close()
+        yield stage, shared or await own.browser()
     finally:
+        for context in stage.contexts.values():
+            await context.close()
+        if own is not None:
+            await own.close()
         await stage.stop()
+
+
+def speaking_chromium(folder: Path) -> Chromium:
+    """A Chromium whose fake microphone speaks."""
+    return Chromium(f"--use-file-for-fake-audio-capture={write_speech(folder / 'speech.wav')}")
 
 
 async def until(page: Page, condition: str, *, arg=None, seconds: float = 20) -> None:

@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture
-async def room(tmp_path, passwords: Passwords):
-    async with open_stage(tmp_path, passwords) as (stage, browser):
+async def room(tmp_path, passwords: Passwords, speaking):
+    async with open_stage(tmp_path, passwords, await speaking.browser()) as (stage, browser):
         yield stage, browser
 
 

@@ -1,25 +1,12 @@
-"""One Chromium for the module, one harness server per test, and no silent trouble in the console."""
+"""One harness server per test, and no silent trouble in the console."""
 
 from __future__ import annotations
 
 import pytest
 from aiohttp import web
-from playwright.async_api import async_playwright
 
 from tests.browser.conftest import Site as House
 from tests.browser.viewer.harness import STATIC, Archive
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,11 +16,9 @@ def built_front_end():
 
 
 @pytest.fixture
-async def browser():
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        yield chromium
-        await chromium.close()
+async def browser(chromium):
+    """The one Chromium of the run."""
+    return chromium
 
 
 class Site:
