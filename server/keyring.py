@@ -18,6 +18,7 @@ from threading import Lock
 from consult.people import StaffId
 from server.paper.authority import CertificateAuthority, SignerIdentity, open_key, seal_key
 from server.paper.signer import LocalSigner
+from server.storage.faults import fault
 
 RENEW_BEFORE = timedelta(days=30)
 
@@ -85,10 +86,13 @@ def _write(path: Path, data: bytes) -> None:
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(descriptor, data)
+        fault("key_before_fsync")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    fault("key_before_rename")
     part.replace(path)
+    fault("key_before_directory_fsync")
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
