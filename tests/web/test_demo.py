@@ -230,10 +230,10 @@ async def test_the_sign_in_page_shows_one_account_per_role_and_its_password_fits
         )
         assert city[keys.PASSWORDS].verify_now(account.password_hash, one["password"])
         assert not account.must_change
+    assert any(shown[0]["login"] in line and shown[0]["password"] in line for line in await demo.describe(city))
     async with TestClient(server) as client:
         page = await (await client.get("/login")).text()
     assert all(f'data-login="{x["login"]}"' in page for x in shown)
-    assert any(shown[0]["login"] in line and shown[0]["password"] in line for line in await demo.describe(city))
 
 
 async def test_once_others_can_reach_the_server_the_known_password_is_gone(built, tmp_path):
