@@ -94,7 +94,7 @@ def doings(case: Case) -> tuple[Doing | None, tuple[Doing, ...]]:
     """(the next step or None, everything else that is possible), each once."""
     possible = [DOINGS[x] for x in case.triggers if x in DOINGS]
     order = list(NEXT)
-    if case.consultation.mode is m.Mode.STORED:
+    if case.consultation.mode is m.Mode.STORED and case.consultation.state is m.State.ACCEPTED:
         # Without video the reading comes first; the room stays in the menu.
         order.remove(_T.START_REVIEW)
         order.insert(0, _T.START_REVIEW)

@@ -255,7 +255,8 @@ def tab_counts(uow: UnitOfWork, viewer: o.Actor) -> dict[str, int]:
     tabs = STATES.get(viewer.role, {})
     if not tabs:
         return {}
-    scope = access.worklist_query(uow, viewer, "todo")
+    # Whose they are is the same on every tab; which states, each tab says for itself.
+    scope = replace(access.worklist_query(uow, viewer, "todo"), states=())
     by_state = uow.consultations.counts(scope)
     counts = {
         tab: sum(by_state.get(state, 0) for state in states)
