@@ -96,8 +96,9 @@ def doings(case: Case) -> tuple[Doing | None, tuple[Doing, ...]]:
     order = list(NEXT)
     if case.consultation.mode is m.Mode.STORED and case.consultation.state is m.State.ACCEPTED:
         # Without video the reading comes first; the room stays in the menu.
-        order.remove(_T.START_REVIEW)
-        order.insert(0, _T.START_REVIEW)
+        order = [_T.START_REVIEW, *(x for x in order if x not in {_T.START_REVIEW, _T.START, _T.CHECK_IN})]
+    elif case.consultation.state is m.State.REPORTING:
+        order.remove(_T.START)
     if case.consultation.state is m.State.OFFERED and case.offer is not None:
         order = [x for x in order if x is not _T.OFFER]
     chosen = next((DOINGS[x] for x in order if any(y.trigger is x for y in possible)), None)
