@@ -17,7 +17,7 @@ from msgspec import Meta
 from consult import access, reporting
 from consult import model as m
 from consult.access import Action
-from consult.errors import NotFound, Stale
+from consult.errors import NotFound, Stale, WrongState
 from consult.people import Actor, MembershipId
 from consult.ports import UnitOfWork
 from consult.revising import DRAFTING, pending_revision
@@ -211,6 +211,10 @@ async def add_key_image(request: web.Request) -> web.StreamResponse:
 def _append(
     uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, entry: Mapping[str, Any]
 ) -> m.Report:
+    stored = uow.consultations.get(consultation)
+    revision = pending_revision(uow, stored)
+    if revision is not None and revision.status is m.ReportStatus.APPENDED:
+        raise WrongState(state=stored.state.value, trigger="key_image")
     draft = reporting.open_report(uow, actor=actor, consultation=consultation)
     present = list(draft.content.get("key_images", ()))
     if any(x.get("document") == entry["document"] for x in present):

@@ -205,20 +205,23 @@ function build(element, first, onSigned) {
     await dialog({ title: t('预览（未签名）'), body: [el('div', { class: 'report-sheets', tabindex: '0', role: 'group', 'aria-label': t('预览（未签名）') }, pages)], wide: true, actions: [{ label: t('关闭'), value: '', kind: 'quiet' }] });
   }
 
-  async function keep(event) {
+  /** Whoever sent the event may await `event.taken`: it rejects when the picture did not arrive. */
+  function keep(event) {
     if (!first.editable || appending) return;
-    const add = async () => {
-      try {
-        const entry = await api('POST', url('/key-images'), event.detail);
-        pictures.add(entry, event.detail.dataUrl);
-        touch();
-        toast(t('图像已放入报告'), { kind: 'good', seconds: 3 });
-      } catch (problem) {
-        if (!(problem instanceof Problem)) throw problem;
-        toast(problem.message, { kind: 'bad', detail: problem.code, action: { label: t('再试一次'), run: add } });
-      }
-    };
-    await add();
+    event.taken = take(event.detail);
+    event.taken.catch(() => {});
+  }
+
+  async function take(image) {
+    try {
+      const entry = await api('POST', url('/key-images'), image);
+      pictures.add(entry, image.dataUrl);
+      touch();
+      toast(t('图像已放入报告'), { kind: 'good', seconds: 3 });
+    } catch (problem) {
+      if (problem instanceof Problem) toast(problem.message, { kind: 'bad', detail: problem.code, action: { label: t('再试一次'), run: () => take(image).catch(() => {}) } });
+      throw problem;
+    }
   }
   document.addEventListener('huizhen:key-image', keep);
 

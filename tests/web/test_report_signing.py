@@ -69,7 +69,7 @@ async def test_a_signed_report_is_in_the_inbox_with_the_answer_and_its_bytes_are
     async with people.doctor.get(f"/api/report-versions/{filed['version']}/pdf") as answer:
         pdf = await answer.read()
         assert answer.status == 200
-        assert answer.headers["Content-Disposition"].startswith("attachment; filename=\"HZ20261122-")
+        assert answer.headers["Content-Disposition"].startswith('attachment; filename="HZ20261122-')
     verdict = verify_pdf_in_thread(pdf, settings)
     assert verdict.genuine
     assert [x.name for x in verdict.signers] == [city.expert.name]
@@ -200,11 +200,11 @@ async def test_a_colleague_takes_over_with_a_reason_before_acknowledging(people,
 
 async def test_an_amendment_makes_a_new_version_and_both_stay(people, case, app):
     first = await signed(people.expert, case)
-    status, refused = await call(people.expert, "post", f"/api/consultations/{case}/amend", {"reason": ""})
+    status, _ = await call(people.expert, "post", f"/api/consultations/{case}/amend", {"reason": ""})
     assert status == 422
-    status, refused = await call(people.doctor, "post", f"/api/consultations/{case}/amend", {"reason": "x"})
+    status, _ = await call(people.doctor, "post", f"/api/consultations/{case}/amend", {"reason": "x"})
     assert status == 403
-    status, draft = await call(people.expert, "post", f"/api/consultations/{case}/amend", {"reason": "右侧误写为左侧"})
+    status, _ = await call(people.expert, "post", f"/api/consultations/{case}/amend", {"reason": "右侧误写为左侧"})
     assert status == 201
     second = await signed(people.expert, case, text="更正：右侧")
     assert second["n"] == 2
@@ -302,3 +302,65 @@ async def test_the_inbox_shows_the_name_to_who_takes_part_alone(people, case):
         assert str(case) not in await answer.text()
     async with people.expert.get("/inbox", headers=page) as answer:
         assert answer.status == 403
+
+
+PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFUlEQVR4nGP8z8DAwMDAxAADMAoAFgQBAcb7pKYAAAAASUVORK5CYII="
+
+
+async def test_a_picture_from_the_reading_room_joins_the_draft_if_it_is_of_this_consultation(people, case, app, city):
+    image = {"studyUid": "1.2.3", "seriesUid": "1.2.3.1", "sopUid": "1.2.3.1.1", "frame": 2, "window": None, "dataUrl": PNG}
+    path = f"/api/consultations/{case}/key-images"
+    status, _ = await call(people.expert, "post", path, image)
+    assert status == 404                                     # not a study of this consultation
+    await app[keys.WORK].run(
+        lambda uow: uow.consultations.add_share(
+            m.StudyShare(consultation=case, study_uid="1.2.3", by=city.doctor.membership, since=uow.now)
+        )
+    )
+    status, _ = await call(people.doctor, "post", path, image)
+    assert status in {403, 404}
+    status, refused = await call(people.expert, "post", path, image | {"dataUrl": "data:image/png;base64,AAAA"})
+    assert status == 422
+    for _turn in range(2):                                   # sent again after a lost answer: still one picture
+        status, made = await call(people.expert, "post", path, image)
+        assert status == 201, made
+    draft = await app[keys.WORK].read(lambda uow: uow.reports.get(made["report"]))
+    [entry] = draft.content["key_images"]
+    assert (entry["sop_uid"], entry["frame"]) == ("1.2.3.1.1", 2)
+    async with people.expert.get(f"/api/reports/{draft.id}/key-images/{entry['document']}") as answer:
+        assert (answer.status, answer.content_type) == (200, "image/png")
+    async with people.expert.get(f"/api/reports/{draft.id}/key-images/{'0' * 64}") as answer:
+        assert answer.status == 404
+    async with people.expert2.get(f"/api/reports/{draft.id}/key-images/{entry['document']}") as answer:
+        assert answer.status == 404
+    assert refused["code"] in {"document_refused", "invalid"}
+
+
+async def test_a_second_signature_is_given_to_exactly_the_text_that_was_read(people, case, app, city):
+    draft = await written(people.expert, case)
+    reviewer = {"membership": city.expert2.membership}
+    status, _ = await call(people.expert, "post", f"/api/consultations/{case}/reviewer", reviewer)
+    assert status == 200
+    sign = f"/api/reports/{draft['id']}/sign"
+    body = {"version": draft["version"], "password": PASSWORD}
+    status, refused = await call(people.expert, "post", sign, body)
+    assert (status, refused["code"]) == (409, "conflict")
+    status, seen = await call(people.expert2, "post", f"/api/consultations/{case}/report", {})
+    assert (status, seen["id"], seen["editable"]) == (200, draft["id"], False)
+    status, _ = await call(people.expert2, "put", f"/api/reports/{draft['id']}", {"version": draft["version"], "content": {}})
+    assert status == 403
+    approve = f"/api/reports/{draft['id']}/approve"
+    status, refused = await call(people.expert2, "post", approve, {"version": draft["version"]})
+    assert (status, refused["code"]) == (403, "unlock_required")
+    status, _ = await call(people.expert2, "post", approve, body)
+    assert status == 200
+    changed = {"version": draft["version"], "content": {"answers": [{"n": 1, "text": "改过"}]}}
+    _, saved = await call(people.expert, "put", f"/api/reports/{draft['id']}", changed)
+    status, refused = await call(people.expert, "post", sign, {"version": saved["version"], "password": PASSWORD})
+    assert (status, refused["code"]) == (409, "conflict")
+    status, _ = await call(people.expert2, "post", approve, {"version": saved["version"]})
+    assert status == 200
+    status, filed = await call(people.expert, "post", sign, {"version": saved["version"], "password": PASSWORD})
+    assert status == 200, filed
+    signatures = await app[keys.WORK].read(lambda uow: uow.reports.signatures(filed["version"]))
+    assert {x.staff for x in signatures} == {city.expert.staff, city.expert2.staff}

@@ -76,7 +76,7 @@ export class Material {
       this.viewer = mountViewer(host, {
         studyUid: item.uid, identity: this.data.identity, t, lang, iconsUrl: '/static/dist/icons.svg', ecgModule: '/static/ecg/ecg.js', signIn: signInAgain,
         // Whoever writes the report listens; for the others there is no such button.
-        onKeyImage: this.data.expert ? (image) => document.dispatchEvent(new CustomEvent('huizhen:key-image', { detail: image })) : undefined,
+        onKeyImage: this.data.expert ? (image) => keepImage(this.data.consultation, image) : undefined,
       });
       this.renewing = setInterval(() => grant().catch(() => {}), RENEW);
     } catch (problem) {
@@ -85,6 +85,13 @@ export class Material {
         el('button', { class: 'button', type: 'button', onclick: () => this.open(item) }, icon('refresh-cw'), t('再试一次'))));
     }
   }
+}
+
+/** Into the open editor; where the report has not been opened yet, straight into the stored draft. */
+function keepImage(consultation, image) {
+  const event = new CustomEvent('huizhen:key-image', { detail: image });
+  document.dispatchEvent(event);
+  return event.taken ?? api('POST', `/api/consultations/${consultation}/key-images`, image);
 }
 
 /** The report editor of another part of the house, when it is there. */
