@@ -140,6 +140,8 @@ def _identify(ds: Dataset, identity: Identity, study_uid: str) -> None:
     ds.StudyID = "1"
     ds.StudyDate = ds.SeriesDate = ds.ContentDate = identity.study_at.strftime("%Y%m%d")
     ds.StudyTime = ds.SeriesTime = ds.ContentTime = identity.study_at.strftime("%H%M%S")
+    if "AcquisitionDateTime" in ds:
+        ds.AcquisitionDateTime = identity.study_at.strftime("%Y%m%d%H%M%S")
     ds.ReferringPhysicianName = ""
     ds.StudyDescription = identity.study_description
     ds.InstitutionName = identity.institution

@@ -40,7 +40,9 @@ export function headerText(recording, options, t) {
     figure(t('电轴'), m.axis, '°'),
   ].filter(Boolean);
   const said = (note) => [note.text, note.value ?? null, note.unit ?? null].filter((part) => part !== null).join(' ');
-  const statements = recording.annotations.filter((note) => note.text && !note.lead).map(said);
+  const statements = recording.annotations
+    .filter((note) => note.text && !note.lead && (note.sample ?? null) === null && note.value !== 0) // not the marks on single beats
+    .map(said);
   const machine = [...intervals, ...statements];
   return [
     ...[options.banner ?? []].flat(),
