@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from consult import model as m
-from consult.access import Action, Opened, allowed_actions, may, open_consultation
+from consult.access import Action, Opened, allowed_actions, may, open_consultation, surviving
 from consult.lifecycle import Trigger, deletable, steps
 from consult.moving import pullers_of
 from consult.patient import IdentifierSystem, Patient, Sex
@@ -124,7 +124,7 @@ def read_case(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, 
     found = opened.consultation
     actions = allowed_actions(uow, actor, found)
     full = Action.REQUEST_READ in actions
-    patient = uow.patients.get(found.patient)
+    patient = surviving(uow, uow.patients.get(found.patient))
     if note:
         what = "consultation.read" if full else "consultation.queue"
         audit(uow, actor, what, f"consultation:{found.id}")

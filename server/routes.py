@@ -143,6 +143,7 @@ def api_consultations() -> Sequence[Route]:
         Route("GET", "/consultations/{id}/edit", form.edit, consultation("write")),
         Route("GET", "/api/targets", requests.targets, doctors),
         Route("GET", "/api/consultations/{id}/request", requests.read, consultation("write")),
+        Route("GET", "/api/consultations/{id}/timeline", requests.steps, consultation("read", also=(Role.AUDITOR,))),
         Route("GET", "/consultations/{id}", pages.page, consultation("read", also=(Role.ORG_ADMIN, Role.AUDITOR))),
         Route("GET", "/api/consultations/{id}/targets", pages.targets, consultation("offer")),
         Route("POST", "/api/consultations", c.start, roles(Role.CLINIC_DOCTOR)),

@@ -12,6 +12,7 @@ from consult.access import Action, open_consultation
 from consult.offering import pools
 from consult.people import Actor, OrganisationId, Role
 from consult.ports import UnitOfWork
+from consult.timeline import timeline
 from server.api.common import ENCODER, actor, json_response, work
 from server.problems import Refused
 
@@ -83,3 +84,21 @@ async def read(request: web.Request) -> web.StreamResponse:
         _read, actor=actor(request), consultation=m.ConsultationId(request.match_info["id"])
     )
     return json_response(found)
+
+
+def _timeline(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> list[dict[str, Any]]:
+    return [
+        {
+            "at": x.at, "trigger": x.trigger, "before": x.before, "after": x.after, "who": x.who,
+            "organisation": x.organisation, "reason": x.reason,
+        }
+        for x in timeline(uow, actor=actor, consultation=consultation)
+    ]  # fmt: skip
+
+
+async def steps(request: web.Request) -> web.StreamResponse:
+    """`GET /api/consultations/{id}/timeline`: who did what, when and why; a queue row's steps without the reasons."""
+    found = await work(request).read(
+        _timeline, actor=actor(request), consultation=m.ConsultationId(request.match_info["id"])
+    )
+    return json_response({"timeline": found})

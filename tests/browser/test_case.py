@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import pytest
+from PIL import Image
 
 from tests.browser.conftest import until
 
@@ -139,3 +141,67 @@ async def test_patients_are_found_by_pinyin_warned_of_twice_and_merged(site, cit
     await page.click("dialog >> text=重复登记")
     await page.click("dialog .button-primary")
     await page.wait_for_selector("text=找到 1 位")
+
+
+ENGLISH = """() => {
+  const found = [];
+  const han = /[\\u3400-\\u9fff]/;
+  const walk = (node) => {
+    if (node.nodeType === Node.TEXT_NODE) { if (han.test(node.textContent)) found.push(node.textContent.trim()); return; }
+    if (node.nodeType !== Node.ELEMENT_NODE || ['SCRIPT', 'STYLE', 'TEMPLATE'].includes(node.tagName)) return;
+    if (node.matches('[data-user], .topbar, .banner')) return;
+    for (const name of ['title', 'aria-label', 'placeholder', 'alt']) {
+      if (han.test(node.getAttribute(name) ?? '')) found.push(node.getAttribute(name));
+    }
+    node.childNodes.forEach(walk);
+  };
+  walk(document.body);
+  return found;
+}"""
+
+
+async def in_english(page):
+    """No Han character but what people wrote (`data-user`) and the shell's names."""
+    assert await page.evaluate(ENGLISH) == [], page.url
+
+
+async def test_in_english_a_case_with_a_photograph_shows_no_chinese_but_what_people_wrote(site, city, shots):
+    page = await site.enter("clinic", city.doctor, "/patients", lang="en")
+    page.set_default_timeout(10000)
+    await in_english(page)
+    await page.click("#register")
+    await in_english(page)
+    await page.fill("#f-name", "周小雨")
+    await page.fill("#f-number", NUMBER)
+    await page.click("dialog .button-primary")
+    await page.click("#start")
+    await page.wait_for_url(re.compile("/edit$"))
+    for part in await page.locator("details.part:not([open]) > summary").all():
+        await part.click()
+    photo = io.BytesIO()
+    Image.new("RGB", (300, 200), "white").save(photo, "JPEG")
+    await page.set_input_files("#f-document input[type=file]", {"name": "心电图.jpg", "mimeType": "image/jpeg", "buffer": photo.getvalue()})
+    await page.wait_for_selector("#f-document .thumb")
+    await in_english(page)
+    await shots(page, "en-request")
+    await page.click("#f-document .thumb")
+    await until(page, "document.querySelector('.document-page').naturalWidth === 300")
+    await page.keyboard.press("r")
+    await until(page, "document.querySelector('.document-page').style.transform === 'rotate(90deg)'")
+    await page.keyboard.press("Escape")
+    await page.fill("#questions textarea", "Refer?")
+    await page.locator("input[name=consent-mode][value=witnesses]").check()
+    await page.fill("#f-consent-witness-0", "A")
+    await page.fill("#f-consent-witness-1", "B")
+    await page.click("text=Record consent")
+    await page.wait_for_selector("#checks li:nth-child(5).done")
+    await page.click("#request-form .actions .button-primary")
+    await page.wait_for_url(re.compile("sent=1"))
+    await in_english(page)
+    await shots(page, "en-consultation")
+    await page.click("summary >> text=More")
+    await page.click("[data-doing=withdraw]")
+    await in_english(page)
+    await page.keyboard.press("Escape")
+    await page.goto(site.url("clinic", "/consultations/new?urgency=stat"))
+    await in_english(page)

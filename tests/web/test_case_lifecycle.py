@@ -285,3 +285,27 @@ async def test_whom_a_clinic_may_ask_are_the_experts_of_the_places_linked_to_it(
     assert sorted(names) == ["林主任", "陈主任"]
     assert (await case.call("doctor", "get", "/api/targets?service=nothing"))[0] == 400
     assert (await case.call("technician", "get", "/api/targets"))[0] == 403
+
+
+async def test_the_timeline_tells_the_parts_who_and_why_and_the_pool_only_the_steps(case):
+    await case.offered()
+    _, full = await case.call("doctor", "get", f"/api/consultations/{case.id}/timeline")
+    told = [(x["trigger"], x["who"].split(" ")[0]) for x in full["timeline"]]
+    assert told[0] == ("start_draft", "王建国")
+    assert told[-1] == ("offer", "何调度")
+    await case.do("doctor", "withdraw", reason="患者自行前往医院")
+    _, full = await case.call("doctor", "get", f"/api/consultations/{case.id}/timeline")
+    assert full["timeline"][-1]["reason"] == "患者自行前往医院"
+    _, row = await case.call("colleague", "get", f"/api/consultations/{case.id}/timeline")
+    assert {x["reason"] for x in row["timeline"]} == {""}
+    assert "record_consent" not in {x["trigger"] for x in row["timeline"]}
+    assert (await case.call("stranger", "get", f"/api/consultations/{case.id}/timeline"))[0] == 404
+
+
+async def test_a_consultation_of_a_merged_patient_shows_the_one_who_remains(case):
+    await case.sent()
+    _, kept = await case.call("doctor", "post", "/api/patients", name="周晓雨", sex="F")
+    await case.call("doctor", "post", f"/api/patients/{case.patient}/merge", target=kept["id"], reason="改名")
+    browser = await case.browser("doctor")
+    async with browser.get(f"/consultations/{case.id}") as answer:
+        assert "周晓雨" in await answer.text()
