@@ -135,7 +135,6 @@ async def seed_demo(app: web.Application, say: Say) -> None:
     if find_spec("server.demo") is None:
         LOG.warning("this build has no demo city")
         return
-    await app[keys.ARCHIVE_STARTED].wait()
     await import_module("server.demo").seed(app, say)
 
 

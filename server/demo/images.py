@@ -92,20 +92,60 @@ PLANNED: dict[str, Planned] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """An order; `key` names the study whose files carry its accession number, if any do."""
+
+    days: float
+    doctor: str
+    patient: str
+    place: str
+    procedure: str
+    modality: str
+    key: str = ""
+
+
+# Not performed yet, or performed without typing the number: the technician finds two of them again while matching.
+OPEN: tuple[Ordered, ...] = (
+    Ordered(
+        days=0.6, doctor="zhoumin", patient="liu", place="liuxiang", procedure="颈椎侧位 DR", modality="CR",
+    ),
+    Ordered(
+        days=0.3, doctor="zhoumin", patient="huang", place="liuxiang", procedure="颈部淋巴结彩超", modality="US",
+    ),
+    Ordered(
+        days=0.03, doctor="zhoumin", patient="zhang", place="liuxiang", procedure="十二导联心电图", modality="ECG",
+    ),
+    Ordered(
+        days=0.02, doctor="lihong", patient="sun", place="liuxiang", procedure="胸部正位 DR", modality="DX",
+    ),
+)  # fmt: skip
+
+
+def orders() -> list[Ordered]:
+    """Every order, the oldest first."""
+    carried = [
+        Ordered(
+            days=planned.days + 0.04, doctor=planned.ordered[0], patient=planned.ordered[1], place=planned.place,
+            procedure="腰椎 MR 平扫" if key == "mistaken" else planned.description, modality=planned.modality, key=key,
+        )
+        for key, planned in PLANNED.items()
+        if planned.ordered is not None
+    ]  # fmt: skip
+    return sorted((*carried, *OPEN), key=lambda x: -x.days)
+
+
 def order(stage: Stage) -> Moments:
-    """The orders whose accession numbers the files will carry."""
-    for key, planned in sorted(PLANNED.items(), key=lambda x: -x[1].days):
-        if planned.ordered is not None:
-            yield stage.ago(days=planned.days, hours=1)
-            doctor, patient = planned.ordered
-            made = stage.do(
-                create_order, doctor,
-                patient=stage.patients[patient],
-                procedure="腰椎 MR 平扫" if key == "mistaken" else planned.description,
-                modality=planned.modality,
-                performing=stage.places[planned.place],
-            )  # fmt: skip
-            stage.orders[key] = made.id
+    """Orders what is examined, so that the numbers are there when the files are written."""
+    for one in orders():
+        yield stage.ago(days=one.days)
+        made = stage.do(
+            create_order, one.doctor,
+            patient=stage.patients[one.patient], procedure=one.procedure, modality=one.modality,
+            performing=stage.places[one.place],
+        )  # fmt: skip
+        if one.key:
+            stage.orders[one.key] = made.id
 
 
 def uids(seed: str, key: str) -> Callable[[], str]:

@@ -44,8 +44,11 @@ def _smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def paper_ecg() -> Image.Image:
-    """A strip of ECG paper as a telephone photographs it: 25 mm/s, 10 mm/mV, slightly askew. 8 pixels per mm."""
+def paper_ecg(rr: float = 0.86) -> Image.Image:
+    """A strip of ECG paper as a telephone photographs it: 25 mm/s, 10 mm/mV, slightly askew. 8 pixels per mm.
+
+    `rr` is the time between two beats in seconds.
+    """
     mm, width, height = 8, 1600, 900
     picture = Image.new("RGB", (width, height), (253, 240, 238))
     draw = ImageDraw.Draw(picture)
@@ -58,7 +61,7 @@ def paper_ecg() -> Image.Image:
     for row, lead in enumerate(("II", "V1", "V5")):
         base = 220 + row * 260
         sign = -0.5 if lead == "V1" else 1.0
-        trace = [(x, base - 10 * mm * sign * beat((x / (25 * mm)) % 0.86)) for x in range(20, width - 20)]
+        trace = [(x, base - 10 * mm * sign * beat((x / (25 * mm)) % rr)) for x in range(20, width - 20)]
         draw.line(trace, fill=(24, 24, 40), width=3)
         draw.text((28, base - 130), lead, fill=(24, 24, 40), font=font)
     draw.text((28, 16), "SYNTHETIC  DEMO - NOT A PATIENT   25 mm/s  10 mm/mV", fill=(120, 20, 20), font=font)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from consult import model as m
 from consult.escalating import expire_returned
@@ -214,7 +215,7 @@ def offered_urgent(desk: Desk) -> Tale:
             "offered_urgent", "luobin", "zhao", urgency=m.Urgency.URGENT, mode=m.Mode.LIVE,
             target=Target(organisation=stage.places["city"]),
         )  # fmt: skip
-        yield stage.ago(minutes=9)
+        yield stage.ago(minutes=5)
         case.write(
             {
                 "department": "内科",
@@ -233,11 +234,11 @@ def offered_urgent(desk: Desk) -> Tale:
             },
             ["目前更像容量不足还是急性冠脉综合征？", "补液速度和目标血压？", "是否需要立即转运？"],
         )
-        case.attach("paper_ecg", "床旁心电图（手机拍照）", "paper_ecg", papers.paper_ecg)
+        case.attach("paper_ecg", "床旁心电图（手机拍照）", "fast_ecg", partial(papers.paper_ecg, 0.58))
         case.agree("赵德海")
-        yield stage.ago(minutes=6)
+        yield stage.ago(seconds=50)
         case.submit()
-        yield stage.ago(minutes=2)
+        yield stage.ago(seconds=20)
         case.receive("donghai")
         yield stage.ago(seconds=1)
         case.offer("donghai", place="city")

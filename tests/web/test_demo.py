@@ -17,6 +17,7 @@ from consult.access import Action, open_consultation
 from consult.errors import ConsultError
 from consult.escalating import expire_offers, expire_returned
 from consult.lifecycle import CLOSED, TERMINAL, Trigger, steps
+from consult.matching import rank_candidates
 from consult.moving import pullers_of
 from consult.people import OrganisationId
 from dicom.model import Scope
@@ -26,7 +27,9 @@ from server.auth.passwords import Passwords
 from server.demo import images, places, seeding
 from server.demo.stage import Stage
 from server.dicomweb.ports import ARCHIVE
+from server.matching import facts_of
 from server.paper.verify import verify_pdf
+from server.romanise import romanise
 from server.settings import Settings
 from server.storage.columns import metadata
 from server.storage.unit import verify_audit
@@ -188,6 +191,20 @@ async def test_studies_are_matched_as_planned_two_not_and_one_is_somebody_elses(
     assert "赵" in wrong.patient_name
     (nodule,) = [row for row, _ in rows.values() if row.description == "胸部 CT 平扫"]
     assert nodule.instance_count == 120
+
+
+async def test_each_stray_study_finds_its_order_at_the_top_of_the_candidates(city):
+    stage, archive = await staged(city), city[ARCHIVE]
+    place = stage.places["liuxiang"]
+    rows = {x.description: x for x in archive.studies(Scope(organisations=frozenset({place})))}
+
+    def look(uow, description):
+        facts = facts_of(rows[description], OrganisationId(place))
+        ranked = rank_candidates(uow, actor=stage.actors["sunqiang"], facts=facts, romanise=romanise)
+        return ranked[0].patient.name, ranked[0].order and ranked[0].order.procedure
+
+    assert await city[keys.WORK].read(look, "颈椎侧位") == ("刘桂芳", "颈椎侧位 DR")
+    assert await city[keys.WORK].read(look, "颈部淋巴结彩超") == ("黄丽华", "颈部淋巴结彩超")
 
 
 async def test_what_stopped_in_between_is_not_there_twice_and_a_further_start_changes_nothing(built, city):
