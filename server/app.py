@@ -33,6 +33,7 @@ from server.storage import engine, migrations
 from server.storage.blobs import Blobs
 from server.storage.faults import archive_fault
 from server.tasks import Starting, Tasks
+from server.timekeeping import ClockWatch
 from server.uploading import Uploading
 from server.verifying import Verifying
 from server.work import Hub, Work
@@ -58,6 +59,7 @@ def create_app(
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = clock
     app[keys.ZONE] = zone(settings.timezone)
+    app[keys.CLOCK_WATCH] = ClockWatch()
     app[keys.METRICS] = metrics
     app[keys.TASKS] = Tasks(metrics)
     app[keys.PASSWORDS] = passwords or Passwords()
@@ -132,6 +134,7 @@ async def storage(app: web.Application) -> AsyncIterator[None]:
     hub, work, grants = app[keys.HUB], app[keys.WORK], app[keys.GRANTS]
     hub.bind(asyncio.get_running_loop())
     hub.on_revoke(grants.on_revoke)
+    app[keys.CLOCK_WATCH].remember(await work.read(lambda uow: uow.audit.newest()))
     if not await work.read(lambda uow: uow.accounts.any()):
         app[keys.SETUP_CODE].append(secrets.token_hex(4))
     yield

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from server.signing import Signing
     from server.storage.blobs import Blobs
     from server.tasks import Starting, Tasks
+    from server.timekeeping import ClockWatch
     from server.uploading import Uploading
     from server.verifying import Verifying
     from server.work import Hub, Work
@@ -32,6 +33,7 @@ Clock = Callable[[], datetime]
 SETTINGS = web.AppKey("settings", Settings)
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 ZONE = web.AppKey("zone", tzinfo)
+CLOCK_WATCH: web.AppKey[ClockWatch] = web.AppKey("clock_watch")
 METRICS = web.AppKey("metrics", Metrics)
 POLICIES: web.AppKey[Mapping[web.AbstractRoute, Policy]] = web.AppKey("policies")
 TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates")

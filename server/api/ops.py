@@ -9,7 +9,7 @@ import shutil
 from aiohttp import web
 
 from server import keys
-from server.api.common import json_response, no_content, read_bounded
+from server.api.common import json_response, no_content, now, read_bounded
 from server.i18n import english
 from server.metrics import CONTENT_TYPE
 from server.problems import Refused
@@ -30,7 +30,7 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Every part is there and the database answers; 503 names what is missing."""
+    """Every part is there and the database answers; 503 names what is missing. `warnings` keep nobody from working."""
     parts = {name: ready() for name, ready in request.app[keys.READY].items()}
     try:
         async with asyncio.timeout(2):
@@ -39,7 +39,13 @@ async def readyz(request: web.Request) -> web.Response:
     except Exception:
         parts["database"] = False
     ready = all(parts.values())
-    return json_response({"status": "ready" if ready else "starting", "parts": parts}, status=200 if ready else 503)
+    value = {"status": "ready" if ready else "starting", "parts": parts, "warnings": warnings(request)}
+    return json_response(value, status=200 if ready else 503)
+
+
+def warnings(request: web.Request) -> list[str]:
+    """What an operator should look at: `clock` stands before the newest record."""
+    return ["clock"] if request.app[keys.CLOCK_WATCH].behind(now(request)) else []
 
 
 async def metrics(request: web.Request) -> web.Response:

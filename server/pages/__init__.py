@@ -77,6 +77,7 @@ async def render(request: web.Request, template: str, *, status: int = 200, **co
         "now": now,
         "page": "",
         "banner": None,
+        "clock_wrong": bool(app[keys.CLOCK_WATCH].behind(now)),
     }
     html = app[keys.TEMPLATES].get_template(template).render(values | context)
     return web.Response(

@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from consult import model as m
 from consult import people as o
@@ -67,6 +68,11 @@ class Audit(Repository):
             if value is not None
         ]
         return self._list(rows.audit, *where, order=(c.n,), limit=limit)
+
+    def newest(self) -> datetime | None:
+        """The latest moment of any row, which is the last one's unless the clock was set back; None without rows."""
+        moment: datetime | None = self.link.execute(select(func.max(audit.c.at))).scalar()
+        return moment
 
     def verify(self) -> int | None:
         """The number of the first row that is missing or whose hash is wrong; None when the chain is whole."""

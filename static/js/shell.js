@@ -5,7 +5,8 @@ import { forgetDrafts } from './autosave.js';
 import { t } from './i18n.js';
 import { hotkeys, showKeys } from './keys.js';
 import { stopLive } from './live.js';
-import { busy, dialog, el, showProblem, toast } from './ui.js';
+import { clockOffset } from './times.js';
+import { busy, dialog, el, icon, showProblem, toast } from './ui.js';
 
 // ---- menus: one open at a time, closed by Escape and by a click elsewhere ---------------------------------------
 const menus = [...document.querySelectorAll('[data-menu]')];
@@ -20,6 +21,13 @@ document.addEventListener('keydown', (event) => {
     menu.querySelector('summary').focus();
   }
 });
+
+// ---- this machine's clock ---------------------------------------------------------------------------------------
+const CLOCK_TOLERANCE = 120_000;
+if (Math.abs(clockOffset) > CLOCK_TOLERANCE) {
+  document.querySelector('.shell-top')?.before(el('p', { class: 'demo-strip', role: 'status', id: 'clock-note' }, icon('clock'),
+    el('span', {}, t('这台电脑的时间与服务器相差 {minutes} 分钟。页面上的时间以服务器为准，请校准这台电脑的时间。', { minutes: Math.round(Math.abs(clockOffset) / 60_000) }))));
+}
 
 // ---- language ---------------------------------------------------------------------------------------------------
 for (const button of document.querySelectorAll('[data-language]')) {

@@ -8,6 +8,9 @@ const parts = new Intl.DateTimeFormat('en-CA', {
   timeZone: zone, year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
 });
 
+/** How far the server's clock is ahead of this machine's, in milliseconds. */
+export const clockOffset = offset;
+
 /** Milliseconds since 1970 on the server's clock. */
 export const serverNow = () => Date.now() + offset;
 
