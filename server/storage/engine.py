@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,10 @@ _PG_OPTIONS = (
     "-c timezone=UTC -c lock_timeout=10000 -c statement_timeout=60000"
     " -c idle_in_transaction_session_timeout=60000"
 )
+
+
+LOCK_SECONDS = 2.0
+LOCK_PAUSE = 0.05
 
 
 class Database:
@@ -163,14 +168,22 @@ def _open_sqlite(path: Path, *, readonly: bool, readers: int) -> Database:
 
 
 def _take_lock(path: Path) -> int:
-    """SQLite before 3.51.3 can damage a WAL database that two connections write: one process at a time."""
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise DatabaseInUse from error
-    return descriptor
+    """SQLite before 3.51.3 can damage a WAL database that two connections write: one process at a time.
+
+    A server that was killed while it started a worker leaves the lock to that child for a moment, until its exec.
+    """
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    last_try = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() < last_try:
+                time.sleep(LOCK_PAUSE)
+                continue
+            os.close(descriptor)
+            raise DatabaseInUse from error
+        return descriptor
 
 
 def _connect(uri: str) -> sqlite3.Connection:
