@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
-from aiohttp import ClientConnectionError, ClientSession, CookieJar, MultipartWriter, WSMsgType
+from aiohttp import ClientConnectionError, ClientSession, CookieJar, MultipartWriter, TCPConnector, WSMsgType
 
 from consult import model as m
 from consult import patient as p
@@ -224,7 +224,7 @@ class House:
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if not self.running or time.monotonic() > deadline:
-                raise AssertionError("the server did not start\n" + self.log())
+                raise AssertionError(f"the server did not start ({self.life.code(0)})\n" + self.log())
             time.sleep(0.02)
 
     def log(self) -> str:
@@ -275,7 +275,8 @@ class House:
     async def browser(self, who: str) -> Tab:
         """Signed in once; the login lives in the database and so outlives the server."""
         if who not in self.cookies:
-            session = ClientSession(cookie_jar=CookieJar(unsafe=True))
+            # A kept connection of an earlier life would look like a cut in this one.
+            session = ClientSession(cookie_jar=CookieJar(unsafe=True), connector=TCPConnector(force_close=True))
             headers = {"Origin": self.url}
             given = {"login": getattr(self.city, who).login, "password": PASSWORD}
             async with session.post(f"{self.url}/api/login", json=given, headers=headers) as answer:

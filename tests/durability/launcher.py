@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from server import cli, routes, serving
@@ -34,7 +35,10 @@ def main() -> None:
             code = 70
             try:
                 code = live(json.loads(line))
+            except BaseException:
+                traceback.print_exc()
             finally:
+                sys.stderr.flush()
                 os._exit(code)
         print(child, flush=True)
         _, status = os.waitpid(child, 0)
