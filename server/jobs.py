@@ -15,6 +15,7 @@ OFFERS_SECONDS = 2.0
 RETURNED_SECONDS = 60.0
 GRANTS_SECONDS = 10.0
 LOGINS_SECONDS = 600.0
+UPLOADS_SECONDS = 3600.0
 
 
 def plan(app: web.Application) -> None:
@@ -24,6 +25,7 @@ def plan(app: web.Application) -> None:
     tasks.every("expire_returned", RETURNED_SECONDS, lambda: work.run(expire_returned))
     tasks.every("flush_grants", GRANTS_SECONDS, app[keys.GRANTS].flush)
     tasks.every("sweep_logins", LOGINS_SECONDS, lambda: work.run(sweep_logins))
+    tasks.every("sweep_uploads", UPLOADS_SECONDS, app[keys.UPLOADING].sweep)
 
 
 def sweep_logins(uow: SqlUnitOfWork) -> int:

@@ -35,6 +35,7 @@ from server.work import Work
 CHUNK_BYTES = 4 << 20
 FEED_BYTES = 1 << 20
 KEEP_UNTOUCHED = timedelta(days=2)
+TOUCH_AFTER = timedelta(hours=1)
 FINISH_SECONDS = 20.0
 ZIPS_AT_ONCE = 2
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
@@ -94,7 +95,7 @@ class Uploading:
             raise Refused("upload_empty")
         self.check_space(size)
         upload = await self._work.run(_start, actor=actor, size=size)
-        await asyncio.to_thread(self.path(upload.id).touch)
+        await asyncio.to_thread(self.path(upload.id).touch, mode=0o600)
         return upload
 
     async def read(self, actor: Actor, upload: str) -> Upload:
@@ -123,6 +124,8 @@ class Uploading:
             size = await asyncio.to_thread(self._size, upload)
             if offset != size:
                 raise Refused("upload_offset", received=size)
+            if self._work.clock() - found.touched_at > TOUCH_AFTER:
+                found = await self._work.run(_save, upload=found)
             return await self._write(found, offset, body)
 
     async def _write(self, upload: Upload, offset: int, body: AsyncIterator[bytes]) -> int:
@@ -257,9 +260,15 @@ class Uploading:
             if await asyncio.to_thread(self._size, upload.id) == upload.size:
                 with contextlib.suppress(Refused):
                     await self._begin(upload)
-        for stale in await self._work.run(_drop_stale):
-            await asyncio.to_thread(self.path(stale).unlink, missing_ok=True)
+        await self.sweep()
         return len(again)
+
+    async def sweep(self) -> int:
+        """Drop what nobody has come back for in KEEP_UNTOUCHED; returns how many uploads went."""
+        stale = await self._work.run(_drop_stale)
+        for upload in stale:
+            await asyncio.to_thread(self.path(upload).unlink, missing_ok=True)
+        return len(stale)
 
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:

@@ -28,9 +28,8 @@ from server.storage.unit import SqlUnitOfWork
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """`scope`: what of the archive this person may see. `banner` None: nobody has said yet whose study it is."""
+    """`banner` None: nobody has said yet whose study it is."""
 
-    scope: Scope
     banner: dict[str, Any] | None
     consultation: m.Consultation | None
     may_doubt: bool
@@ -42,7 +41,6 @@ class Reading:
 def _open(
     uow: SqlUnitOfWork, *, actor: Actor, login: str, study_uid: str, consultation: str, minutes: int
 ) -> Reading:
-    scope = study_scope(uow, actor, study_uid, Purpose.PIXELS)
     case = _case(uow, actor, study_uid, consultation)
     open_study(
         uow, actor=actor, login=login, study_uid=study_uid, minutes=minutes, consultation=case.id if case else None
@@ -55,7 +53,6 @@ def _open(
         patient = match.patient
     actions = allowed_actions(uow, actor, case) if case else frozenset()
     return Reading(
-        scope=scope,
         banner=patient_banner(uow, surviving(uow, uow.patients.get(patient))) if patient else None,
         consultation=case,
         may_doubt=Action.STUDIES_DOUBT in actions,
@@ -89,14 +86,16 @@ async def page(request: web.Request) -> web.StreamResponse:
         raise NotFound
     await request.app[keys.ARCHIVE_STARTED].wait()
     try:
+        # Whether this site holds it at all is asked first, so that only what is really opened is written down as opened.
+        scope = await work(request).read(study_scope, who, uid, Purpose.PIXELS)
+        row = await asyncio.to_thread(request.app[ARCHIVE].study, scope, uid)
+        if row is None:
+            raise NotFound(kind="study")
         found = await work(request).run(
             _open, actor=who, login=request[keys.LOGIN].digest, study_uid=uid,
             consultation=request.query.get("consultation", "")[:64],
             minutes=settings(request).access.viewing_grant_minutes,
         )  # fmt: skip
-        row = await asyncio.to_thread(request.app[ARCHIVE].study, found.scope, uid)
-        if row is None:
-            raise NotFound(kind="study")
     except NotFound:
         await work(request).run(note_denied, who, uid)
         raise

@@ -64,7 +64,7 @@ function drawStudy(row) {
     pictures ? el('img', { class: 'unmatched-picture', src: `/dicom-web/studies/${row.study}/thumbnail?viewport=640,480`, alt: t('检查的缩略图') }) : el('p', { class: 'note' }, icon('activity'), t('心电或文档没有缩略图，可以打开查看。')),
     el('dl', { class: 'facts unmatched-facts' },
       fact(t('影像上的姓名'), row.name.replaceAll('^', ' ').replace(/=+$/, '') || t('没有姓名')), fact(t('性别'), SEX[row.sex], false),
-      fact(t('出生'), row.birth_date && `${dayOf(row.birth_date)}（${age(dayOf(row.birth_date))}）`, false), fact(t('患者编号'), row.patient_id), fact(t('检查号'), row.accession),
+      fact(t('出生'), row.birth_date && `${dayOf(row.birth_date)} · ${age(dayOf(row.birth_date))}`, false), fact(t('患者编号'), row.patient_id), fact(t('检查号'), row.accession),
       fact(t('检查'), [row.modalities.join(' + '), row.description].filter(Boolean).join(' · ')), fact(t('检查时间'), [dayOf(row.date), row.time.slice(0, 4).replace(/(..)(..)/, '$1:$2')].filter(Boolean).join(' '), false),
       fact(t('设备所在机构'), row.institution), fact(t('影像数'), String(row.instances), false)),
     el('div', { class: 'row' }, el('a', { class: 'button button-small', href: `/studies/${row.study}` }, icon('eye'), t('看图'))));
@@ -85,7 +85,7 @@ function card(candidate, at) {
   const numbers = patient.identifiers.map(({ value }) => value).slice(0, 2).join(' · ');
   return el('button', { class: 'candidate', type: 'button', role: 'radio', 'aria-checked': String(at === picked), tabindex: at === Math.max(picked, 0) ? '0' : '-1', onclick: () => pick(at), ondblclick: settleMatch },
     at < 9 ? el('kbd', { 'aria-hidden': 'true' }, String(at + 1)) : el('span', {}),
-    el('span', { class: `candidate-name ${differences.includes('name') ? 'differs' : ''}`, 'data-user': true }, patient.name || t('未知患者'), differences.includes('name') && el('span', { class: 'visually-hidden' }, t('与影像不同'))),
+    el('span', { class: `candidate-name ${differences.includes('name') ? 'differs' : ''}`, 'data-user': true }, patient.name || t('未知患者'), ' ', differences.includes('name') ? el('span', { class: 'visually-hidden', 'data-word': true }, t('与影像不同')) : current.name && el('span', { class: 'agrees small', 'data-word': true }, icon('check'), t('与影像一致'))),
     el('span', { class: 'candidate-facts' },
       compared('sex', t('性别'), SEX[patient.sex], current.sex, differences), compared('birth_date', t('出生'), patient.birth_date && `${patient.birth_date} ${age(patient.birth_date)}`, current.birth_date, differences),
       compared('patient_id', t('编号'), numbers, current.patient_id, differences)),
