@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser import acts
-from tests.browser.playing import perform
+from tests.browser import acts, proof
+from tests.browser.material import ct_study, ecg_study
+from tests.browser.playing import perform, until
+from tests.city import PASSWORD
+from tests.realtime.stage import flows
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -13,12 +16,61 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 @pytest.fixture
 async def cast(tmp_path, passwords):
     async with perform(tmp_path, passwords) as cast:
+        cast.expected.append("willReadFrequently")  # only because the test reads the canvas
         yield cast
 
 
 async def test_a_patient_goes_from_the_request_to_the_report_in_the_inbox_live(cast):
+    # the clinic: patient, questions, a paper, the patient's drawn signature
     doctor = await cast.enter("clinic", cast.city.doctor)
     case = await acts.register_and_begin(cast, doctor)
     await acts.write_request(cast, doctor, live=True)
+
+    # the technician: two orders, two uploads, matched by their accession numbers
+    technician = await cast.enter("tech", cast.city.technician)
+    ct = ct_study(cast.folder / "usb", await acts.order_exam(cast, technician, "CT"))
+    ecg = ecg_study(cast.folder / "usb", await acts.order_exam(cast, technician, "ECG"))
+    await acts.upload(cast, technician, [*ct.files, *ecg.files], studies=2)
+
+    await acts.include_studies(doctor, 2)
     await acts.submit(cast, doctor)
-    await doctor.screenshot(path=cast.folder / "clinic.png")
+
+    # the expert: accepts, reads
+    expert = await cast.enter("expert", cast.city.expert, size=(1920, 1080))
+    await acts.accept(cast, expert, case)
+    await acts.open_study(cast, expert, "CT")
+    await acts.ct_as_in_the_file(expert, ct.files)
+    await expert.go_back()
+    await acts.open_study(cast, expert, "ECG")
+    await acts.ecg_as_in_the_file(expert, ecg.files[0])
+
+    # the room: both see and hear each other
+    await acts.enter_room(cast, doctor, "clinic", case)
+    await acts.enter_room(cast, expert, "expert", case)
+    for page in (doctor, expert):
+        await flows(page)
+
+    # an image into the report beside the video, and the end of the session
+    await acts.put_into_report(expert)
+    await acts.finish(cast, expert)
+    await until(doctor, "window.room.stage === 'ended'")
+
+    # the report, signed with the password
+    await acts.write_report(cast, expert, case)
+    assert await expert.locator(".report-images li").count() == 1
+    await acts.sign(expert, PASSWORD)
+
+    # the clinic's inbox; the expert sees that it was read
+    pdf = await acts.read_and_acknowledge(cast, doctor, case)
+    assert await cast.state(case.id) == "acknowledged"
+    await expert.reload()
+    await expert.locator("#report-fate", has_text=cast.say("已签收")).wait_for()
+
+    # what strangers' tools say of the paper
+    version = (await cast.read(lambda uow: uow.reports.versions(case.id)))[-1]
+    await proof.debian_finds_the_signature_valid(pdf, cast.folder)
+    await proof.one_flipped_byte_is_found(pdf, cast.folder)
+    await proof.dcmtk_extracts_the_same_pdf(cast, expert, version, pdf)
+    await technician.goto(cast.url("tech", f"/verify/{version.code}"))
+    await technician.locator("#verdict[data-verdict=genuine]").wait_for()
+    assert acts.PERSON["name"] not in await technician.inner_text("body")

@@ -1,0 +1,310 @@
+"""One walk through every page of the demo city in a language: its words, axe-core's findings and, when asked, a picture.
+
+`visited(lang)` walks once for a whole test run; the tests of accessibility, of English and of the guide look at what
+it brought back. `HUIZHEN_GUIDE=1` (`make docs`) has it take the pictures of docs/guide/.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import sqlite3
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from PIL import Image
+from playwright.async_api import BrowserContext, Page, async_playwright
+
+from dicom.model import Scope
+from server import demo
+from server.app import create_app
+from server.auth.passwords import Passwords
+from server.demo.seeding import PASSWORD
+from server.dicomweb.ports import ARCHIVE
+from server.serving import runner_of
+from server.settings import Settings
+from tests.browser.conftest import DESKTOP, HAN, WATCH_CSP
+from tests.browser.playing import NOWHERE, until
+from tests.chromium import FLAGS
+from tests.needs import need_chromium
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = ROOT / "docs" / "guide" / "screenshots"
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+MOST_BYTES = 150_000
+WORDS = """() => {
+  // What a person or a screen reader is told, without what people of the city have written (data-user, lang=zh);
+  // data-word brings back our own labels inside such a part.
+  const skip = new Set(['SCRIPT', 'STYLE', 'TEMPLATE', 'NOSCRIPT']);
+  // The title of a study is what somebody called it.
+  const words = document.body.dataset.page === 'viewer' ? [] : [document.title];
+  const walk = (node, own) => {
+    if (node.nodeType === Node.TEXT_NODE) { if (own) words.push(node.textContent); return; }
+    if (node.nodeType !== Node.ELEMENT_NODE || skip.has(node.tagName)) return;
+    if (node.hasAttribute('data-user') || /^zh/.test(node.getAttribute('lang') ?? '')) own = false;
+    if (node.hasAttribute('data-word')) own = true;
+    if (own) for (const name of ['title', 'aria-label', 'placeholder', 'alt']) if (node.hasAttribute(name)) words.push(node.getAttribute(name));
+    node.childNodes.forEach((child) => walk(child, own));
+  };
+  walk(document.body, true);
+  return words.map((text) => text.trim()).filter(Boolean);
+}"""
+RUN_AXE = """async () => (await axe.run(document, {resultTypes: ['violations'],
+  runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})).violations
+  .filter((x) => ['serious', 'critical'].includes(x.impact))
+  .map((x) => `${x.id}: ${x.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + ' — ' + n.any.map((a) => a.message).join('; ').slice(0, 160)).join(' | ')}`)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """One page: who looks at it, where, when it is ready, and what is done before one looks."""
+
+    name: str
+    who: str | None
+    path: str
+    ready: str = "main"
+    act: Callable[[Page], Awaitable[Any]] | None = None
+    status: int = 200
+
+
+@dataclass(slots=True)
+class Visit:
+    """What the walk saw of a page."""
+
+    name: str
+    han: list[str] = field(default_factory=list)
+    axe: list[str] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+    failed: str = ""
+
+
+class Facts:
+    """Where the demo city's things are: looked up by state and person, never by a fixed id."""
+
+    def __init__(self, database: Path) -> None:
+        self.database = database
+
+    def ask(self, sql: str, *values: Any) -> list[tuple]:
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def case(self, state: str, part: str, *, more: str = "1") -> tuple[str, str]:
+        """(login, consultation) of somebody who has that part now in a consultation in that state."""
+        return self.ask(
+            "select s.login, c.id from consultation c join participant p on p.consultation = c.id and p.until is null "
+            "join membership w on w.id = p.membership join staff s on s.id = w.staff "
+            f"where c.state = ? and p.part = ? and {more} order by c.number", state, part,
+        )[0]  # fmt: skip
+
+
+def stops(facts: Facts, archive: Any) -> list[Stop]:
+    """Every page, with somebody to whom it is of use."""
+    drafter, draft = facts.case("draft", "referring")
+    returner, returned = facts.case("returned", "referring")
+    [(offered,)] = facts.ask("select id from consultation where state = 'offered' order by number limit 1")
+    writer, writing = facts.case("reporting", "expert", more="exists (select 1 from study_share x where x.consultation = c.id)")
+    receiver, delivered = facts.case("delivered", "referring")
+    meeter, meeting = facts.case("in_session", "expert")
+    with_paper = facts.ask(
+        "select s.login, c.id from consultation c join participant p on p.consultation = c.id and p.until is null and "
+        "p.part = 'referring' join membership w on w.id = p.membership join staff s on s.id = w.staff join document d on "
+        "d.consultation = c.id and d.voided_at is null and d.kind not in ('signature', 'consent') "
+        "where c.state not in ('draft') order by c.number"
+    )[0]  # fmt: skip
+    [(code,)] = facts.ask("select code from report_version order by signed_at desc limit 1")
+    [(order,)] = facts.ask("select id from exam_order order by at limit 1")
+    [(patient, registrar)] = facts.ask(
+        "select c.patient, s.login from consultation c join membership w on w.id = c.requested_by join staff s on s.id = "
+        "w.staff where c.state = 'delivered' order by c.number limit 1"
+    )  # fmt: skip
+    reading = {kind: _study(facts, archive, kind) for kind in ("CT", "ECG")}
+
+    async def register(page: Page) -> None:
+        await page.click("#register")
+        await page.wait_for_selector("dialog[open] #f-name")
+
+    async def look_for(page: Page) -> None:
+        await page.fill("#finder input", "z")
+        await page.wait_for_selector(".found-list li")
+
+    async def see_image(page: Page) -> None:
+        await until(page, "Boolean(window.viewer?.currentImage())", seconds=40)
+        await page.evaluate("viewer.settled()")
+
+    async def see_tracing(page: Page) -> None:
+        await until(page, "Boolean(window.viewer?.ecg()?.geometry())", seconds=40)
+
+    async def checked(page: Page) -> None:
+        await until(page, "!document.querySelector('.room-verdict')?.hidden", seconds=30)
+
+    async def entered(page: Page) -> None:
+        await page.click("#enter")
+        await until(page, "window.room?.stage === 'in'", seconds=30)
+
+    async def previewed(page: Page) -> None:
+        await page.click("#preview")
+        await page.wait_for_selector("dialog[open] img")
+
+    async def open_paper(page: Page) -> None:
+        await page.locator(".thumb").first.click()
+        await page.wait_for_selector("dialog[open] .document-box img")
+
+    sheets = "#sheets img"
+    return [
+        Stop(name="login", who=None, path="/login", ready="#login-form"),
+        Stop(name="worklist-clinic", who="zhoumin", path="/", ready="#worklist"),
+        Stop(name="worklist-expert", who="chenyaning", path="/", ready="#worklist"),
+        Stop(name="worklist-technician", who="sunqiang", path="/", ready="#worklist"),
+        Stop(name="worklist-dispatcher", who="donghai", path="/", ready="#worklist"),
+        Stop(name="patients", who="zhoumin", path="/patients", ready="#finder input", act=look_for),
+        Stop(name="register", who="zhoumin", path="/patients", ready="#register", act=register),
+        Stop(name="patient", who=registrar, path=f"/patients/{patient}"),
+        Stop(name="request-new", who="zhoumin", path="/consultations/new", ready="#finder input"),
+        Stop(name="request", who=drafter, path=f"/consultations/{draft}/edit", ready="#questions textarea"),
+        Stop(name="request-returned", who=returner, path=f"/consultations/{returned}/edit", ready="#questions textarea"),
+        Stop(name="stat", who="zhoumin", path="/consultations/new?urgency=stat", ready="#f-target-organisation option"),
+        Stop(name="orders", who="sunqiang", path="/orders"),
+        Stop(name="order-new", who="sunqiang", path="/orders/new", ready="#suggestions button"),
+        Stop(name="order", who="sunqiang", path=f"/orders/{order}", ready="#accession"),
+        Stop(name="upload", who="sunqiang", path="/upload", ready="#drop"),
+        Stop(name="studies", who="sunqiang", path="/studies"),
+        Stop(name="unmatched", who="sunqiang", path="/studies/unmatched", ready="#study dl"),
+        Stop(name="quarantine", who="sunqiang", path="/studies/quarantine"),
+        Stop(name="consultation-offered", who="chenyaning", path=f"/consultations/{offered}", ready="#case"),
+        Stop(name="consultation", who=writer, path=f"/consultations/{writing}", ready="#case"),
+        Stop(name="document", who=with_paper[0], path=f"/consultations/{with_paper[1]}", ready=".thumb", act=open_paper),
+        Stop(name="image", who=reading["CT"][0], path=reading["CT"][1], act=see_image),
+        Stop(name="ecg", who=reading["ECG"][0], path=reading["ECG"][1], act=see_tracing),
+        Stop(name="precheck", who=meeter, path=f"/consultations/{meeting}/room", ready="#enter", act=checked),
+        Stop(name="room", who=meeter, path=f"/consultations/{meeting}/room", ready="#enter", act=entered),
+        Stop(name="report-writing", who=writer, path=f"/consultations/{writing}/report", ready="#f-answers-1"),
+        Stop(name="report-preview", who=writer, path=f"/consultations/{writing}/report", ready="#preview", act=previewed),
+        Stop(name="inbox", who="zhoumin", path="/inbox"),
+        Stop(name="report", who=receiver, path=f"/consultations/{delivered}/report", ready=sheets),
+        Stop(name="verify", who=None, path="/verify", ready="#code"),
+        Stop(name="verify-code", who=None, path=f"/verify/{code}", ready="#verdict"),
+        Stop(name="staff", who="wufang", path="/admin/staff"),
+        Stop(name="organisations", who="fengrui", path="/admin/organisations"),
+        Stop(name="audit", who="jiangyi", path="/audit"),
+        Stop(name="password", who="zhoumin", path="/password"),
+        Stop(name="not-found", who="zhoumin", path="/consultations/nowhere", status=404),
+    ]
+
+
+def _study(facts: Facts, archive: Any, modality: str) -> tuple[str, str]:
+    """(expert, address) of a study of that kind that an expert may read."""
+    rows = facts.ask(
+        "select s.login, c.id, x.study_uid from consultation c join participant p on p.consultation = c.id and p.until is "
+        "null and p.part = 'expert' join membership w on w.id = p.membership join staff s on s.id = w.staff join "
+        "study_share x on x.consultation = c.id and x.until is null where c.state in ('accepted', 'scheduled', "
+        "'checked_in', 'in_session', 'async_review', 'reporting') order by c.number"
+    )  # fmt: skip
+    for login, consultation, uid in rows:
+        row = archive.study(Scope(studies=frozenset({uid})), uid)
+        if row is not None and modality in row.modalities:
+            return login, f"/studies/{uid}?consultation={consultation}"
+    raise AssertionError(f"the demo city has no {modality} for an expert to read")
+
+
+class Walk:
+    """The demo city on a port, and a browser that goes through it in one language."""
+
+    def __init__(self, lang: str, app: web.Application, port: int, browser) -> None:
+        self.lang, self.app, self.port, self.browser = lang, app, port, browser
+        self.people: dict[str | None, BrowserContext] = {}
+        self.trouble: list[str] = []
+        self.origin = f"http://localhost:{port}"
+
+    async def person(self, login: str | None) -> BrowserContext:
+        if login not in self.people:
+            context = await self.browser.new_context(
+                viewport={"width": DESKTOP[0], "height": DESKTOP[1]},
+                locale="en-GB" if self.lang == "en" else "zh-CN", timezone_id="Asia/Shanghai", reduced_motion="reduce",
+            )  # fmt: skip
+            context.set_default_timeout(30_000)
+            await context.add_init_script(WATCH_CSP)
+            if login is not None:
+                answer = await context.request.post(
+                    f"{self.origin}/api/login", data={"login": login, "password": PASSWORD}, headers={"Origin": self.origin}
+                )
+                assert answer.ok, f"{login}: {await answer.text()}"
+            self.people[login] = context
+        return self.people[login]
+
+    async def visit(self, stop: Stop) -> Visit:
+        seen = Visit(stop.name)
+        page = await (await self.person(stop.who)).new_page()
+        page.on("console", lambda said: said.type in {"error", "warning"} and seen.trouble.append(said.text))
+        page.on("pageerror", lambda error: seen.trouble.append(f"page error: {error}"))
+        try:
+            answer = await page.goto(self.origin + stop.path)
+            assert answer.status == stop.status, f"{stop.path}: {answer.status}"
+            await page.wait_for_selector(stop.ready, state="attached")
+            if stop.act is not None:
+                await stop.act(page)
+            await page.wait_for_load_state("networkidle") if stop.who is None else await asyncio.sleep(0.2)
+            await self.look(page, stop, seen)
+        except Exception as error:
+            seen.failed = f"{type(error).__name__}: {error}"[:600]
+        if stop.status != 200:
+            seen.trouble = [x for x in seen.trouble if str(stop.status) not in x]
+        await page.close()
+        return seen
+
+    async def look(self, page: Page, stop: Stop, seen: Visit) -> None:
+        if os.environ.get("HUIZHEN_GUIDE"):
+            GUIDE.mkdir(parents=True, exist_ok=True)
+            (GUIDE / f"{stop.name}-{self.lang}.png").write_bytes(small_png(await page.screenshot()))
+        if self.lang == "en":
+            seen.han = [text for text in await page.evaluate(WORDS) if HAN.search(text)]
+        await page.evaluate(AXE.read_text(encoding="utf-8"))
+        seen.axe = await page.evaluate(RUN_AXE)
+
+
+def small_png(data: bytes) -> bytes:
+    """The picture with as many colours as fit into MOST_BYTES."""
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    for colours in (256, 128, 64, 32, 16):
+        out = io.BytesIO()
+        picture.quantize(colours, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+        if out.tell() <= MOST_BYTES:
+            break
+    return out.getvalue()
+
+
+async def walk(lang: str) -> list[Visit]:
+    """Seeds the demo city into a folder of its own and goes through every page of it."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="huizhen-tour-")))
+        app = create_app(
+            Settings(data=folder / "data", port=0, demo=True), passwords=Passwords(memory_kib=64, passes=1), background=False
+        )
+        runner = runner_of(app)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        said: list[str] = []
+        await demo.seed(app, said.append)
+        facts = Facts(folder / "data" / "huizhen.sqlite3")
+        playwright = await stack.enter_async_context(async_playwright())
+        browser = await playwright.chromium.launch(executable_path=need_chromium(), args=[*FLAGS, NOWHERE])
+        stack.push_async_callback(browser.close)
+        walking = Walk(lang, app, runner.addresses[0][1], browser)
+        wanted = os.environ.get("HUIZHEN_TOUR", "").split()
+        return [await walking.visit(x) for x in stops(facts, app[ARCHIVE]) if not wanted or x.name in wanted]
+
+
+_seen: dict[str, list[Visit]] = {}
+
+
+async def visited(lang: str) -> list[Visit]:
+    """What one walk in that language saw; walked at the first question of a test run."""
+    if lang not in _seen:
+        _seen[lang] = await walk(lang)
+    return _seen[lang]
