@@ -25,12 +25,12 @@ function styles() {
 
 /**
  * Puts the editor of the actor's draft into `element`. options: consultation (id); onSigned({version, n, next, andNext})
- * (default: a note in place). Throws Problem when there is nothing to write. Resolves {destroy, flush}.
+ * (default: a note in place); onAhead({href}) when the next one will be wanted soon. Throws Problem when there is nothing to write. Resolves {destroy, flush}.
  */
-export async function mountReportEditor(element, { consultation, onSigned = null }) {
+export async function mountReportEditor(element, { consultation, onSigned = null, onAhead = null }) {
   styles();
   let draft = await api('POST', `/api/consultations/${consultation}/report`, {});
-  const editor = build(element, draft, onSigned);
+  const editor = build(element, draft, { onSigned, onAhead });
   const leave = subscribe(`consultation:${consultation}`, async (note) => {
     if (note?.report !== draft.id || editor.dirty()) return;
     const newest = await api('GET', `/api/reports/${draft.id}`, undefined, { signIn: false }).catch(() => null);
@@ -45,7 +45,7 @@ export async function mountReportEditor(element, { consultation, onSigned = null
   };
 }
 
-function build(element, first, onSigned) {
+function build(element, first, { onSigned, onAhead }) {
   const url = (rest = '') => `/api/reports/${first.id}${rest}`;
   const appending = first.revision?.status === 'appended';
   let base = first.content; // what the server is known to hold, for telling whose change a newer version is
@@ -178,6 +178,7 @@ function build(element, first, onSigned) {
 
   async function signNow(andNext) {
     const button = andNext ? signNext : sign;
+    if (andNext) onAhead?.(first.next);
     const done = await guarded(button, async () => ((await ready()) ? sealed(url('/sign'), { version: saver.version }) : null));
     if (!done) return;
     saver.stop({ forget: true });

@@ -5,26 +5,60 @@ import { subscribe } from './live.js';
 import { mountReportEditor } from './report-editor.js';
 import { busy, confirm, dialog, el, icon, showProblem, tick, toast } from './ui.js';
 
-const data = pageData();
+let data = pageData();
 const $ = (id) => document.getElementById(id);
 const post = (verb, body = {}) => api('POST', `/api/consultations/${data.consultation}/${verb}`, body);
-const here = `/consultations/${data.consultation}/report`;
+const here = () => `/consultations/${data.consultation}/report`;
 
 // ---- writing ------------------------------------------------------------------------------------------------------
 
+let editor = null;
+let ahead = null; // the page of the next report, fetched while this one is being signed
+
 async function write(place) {
   try {
-    await mountReportEditor(place, {
+    editor = await mountReportEditor(place, {
       consultation: data.consultation,
-      onSigned: ({ next, andNext }) => location.assign(andNext ? (next?.href ?? '/?tab=sign') : here),
+      onAhead: (next) => { ahead = { href: next.href, page: fetched(next.href) }; },
+      onSigned: ({ next, andNext }) => {
+        if (andNext && next) follow(next.href);
+        else location.assign(andNext ? '/?tab=sign' : here());
+      },
     });
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     place.replaceChildren(el('div', { class: 'note note-bad', role: 'alert' }, icon('triangle-alert'), el('span', {}, problem.message),
       el('button', { class: 'button button-small', type: 'button', onclick: () => write(place) }, t('再试一次'))));
+  } finally {
+    place.removeAttribute('aria-busy');
   }
 }
-if ($('editor')) write($('editor'));
+
+async function fetched(href) {
+  const answer = await fetch(href, { credentials: 'same-origin', headers: { Accept: 'text/html' } }).catch(() => null);
+  return answer?.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), 'text/html') : null;
+}
+
+/** On to the next report. Banner, state line and content change in one step, so that no text ever stands beside the wrong patient. */
+async function follow(href) {
+  const page = ahead?.href === href ? await ahead.page : null;
+  const parts = ['.shell-top .banner', '.report-state', '#main'].map((name) => [document.querySelector(name), page?.querySelector(name)]);
+  if (!page || page.body.dataset.me !== document.body.dataset.me || parts.some(([old, fresh]) => !old || !fresh)) {
+    location.assign(href);
+    return;
+  }
+  editor?.destroy();
+  editor = null;
+  ahead = null;
+  leave();
+  for (const [old, fresh] of parts) old.replaceWith(document.adoptNode(fresh));
+  document.title = page.title;
+  history.pushState(null, '', href);
+  scrollTo(0, 0);
+  data = pageData();
+  begin();
+}
+addEventListener('popstate', () => location.reload());
 
 // ---- reading --------------------------------------------------------------------------------------------------------
 
@@ -43,7 +77,6 @@ async function sheets(place) {
     place.removeAttribute('aria-busy');
   }
 }
-if ($('sheets')) sheets($('sheets'));
 
 /** The report as text onto the clipboard; where that is refused, into a box to copy from. */
 async function copyText() {
@@ -72,7 +105,7 @@ async function ask(button, verb) {
   const answer = await confirm(asked[verb]());
   if (!answer) return;
   const done = await busy(button, () => post(verb, answer.reason ? { reason: answer.reason } : {}).then(() => true));
-  if (done) location.assign(here);
+  if (done) location.assign(here());
 }
 
 const KINDS = {
@@ -94,21 +127,33 @@ document.addEventListener('click', (event) => {
 // ---- what the other side does -----------------------------------------------------------------------------------------
 
 let told = false;
-subscribe(`consultation:${data.consultation}`, (note) => {
-  if (told || data.writes || !note?.state) return;
-  // Reading and acknowledging are notes without a change of state: the lines under the pages are fetched anew.
-  fetch(location.href, { credentials: 'same-origin', headers: { Accept: 'text/html' } }).then(async (answer) => {
-    if (!answer.ok || answer.redirected) return;
-    const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-    for (const id of ['report-fate', 'report-doings', 'report-versions']) {
-      const [old, fresh] = [$(id), page.getElementById(id)];
-      if (old && fresh && old.innerHTML !== fresh.innerHTML) old.replaceWith(document.adoptNode(fresh));
-    }
-    tick();
-    if (page.querySelector('#page-data') && JSON.parse(page.querySelector('#page-data').textContent).version !== data.version && !location.search) {
-      told = true;
-      toast(t('报告有新的版本'), { seconds: 600, action: { label: t('查看'), run: () => location.assign(here) } });
-    }
-  }).catch((error) => { if (error instanceof Problem) showProblem(error); });
-});
-tick();
+let leave = () => {};
+
+function listen() {
+  told = false;
+  leave = subscribe(`consultation:${data.consultation}`, (note) => {
+    if (told || data.writes || !note?.state) return;
+    // Reading and acknowledging are notes without a change of state: the lines under the pages are fetched anew.
+    fetch(location.href, { credentials: 'same-origin', headers: { Accept: 'text/html' } }).then(async (answer) => {
+      if (!answer.ok || answer.redirected) return;
+      const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+      for (const id of ['report-fate', 'report-doings', 'report-versions']) {
+        const [old, fresh] = [$(id), page.getElementById(id)];
+        if (old && fresh && old.innerHTML !== fresh.innerHTML) old.replaceWith(document.adoptNode(fresh));
+      }
+      tick();
+      if (page.querySelector('#page-data') && JSON.parse(page.querySelector('#page-data').textContent).version !== data.version && !location.search) {
+        told = true;
+        toast(t('报告有新的版本'), { seconds: 600, action: { label: t('查看'), run: () => location.assign(here()) } });
+      }
+    }).catch((error) => { if (error instanceof Problem) showProblem(error); });
+  });
+}
+
+function begin() {
+  if ($('editor')) write($('editor'));
+  if ($('sheets')) sheets($('sheets'));
+  listen();
+  tick();
+}
+begin();

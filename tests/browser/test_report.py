@@ -136,6 +136,7 @@ async def test_signing_asks_once_and_the_next_report_follows_until_the_list_is_e
     assert await page.evaluate("document.activeElement.id") == "f-answers-1"
     await page.keyboard.type("需要上转。")
     await page.click("#sign-next")
+    await page.evaluate("window.stayed = true")
     await page.fill("#f-sign-password", "wrong wrong wrong")
     await page.click("dialog [value=yes]")
     await page.wait_for_selector("#f-sign-password[aria-invalid]")
@@ -144,6 +145,7 @@ async def test_signing_asks_once_and_the_next_report_follows_until_the_list_is_e
     await page.wait_for_url(f"**/consultations/{second.id}/report")
     await page.wait_for_selector(ANSWER)
     assert "乙" in await page.inner_text(".banner-name")
+    assert await page.evaluate("window.stayed")            # it was fetched while the first was being signed
     await page.fill(ANSWER, "不需要。")
     await page.click("#sign")                              # unlocked: no password asked
     await page.wait_for_selector(".report-sheet[src]")
