@@ -2,7 +2,7 @@
 
 It proves that this installation issued the signature to that person, and nothing about the person to the outside
 world; a hospital's CA or key device can take its place behind the `Signer` port. There is no CRL and no OCSP: whoever
-verifies has the root and, at the installation, the revocation list below (docs/decisions/0008-signatures.md).
+verifies has the root and, at the installation, the revocation list below (docs/decisions/0004-signatures.md).
 """
 
 import json
