@@ -111,7 +111,7 @@ function draw() {
     patient: [`${data.patient.name || t('未知患者')} · ${facts(data.patient)}`, true],
     purpose: [[data.labels.service[service.value], now.questions.length && t('{n} 个问题', { n: now.questions.length }), now.questions[0]].filter(Boolean).join(' · '), now.questions.length > 0 && named],
     condition: [cut(c.complaint ?? c.history ?? '', 60), Boolean(c.complaint || c.history)],
-    material: [[t('检查 {n} 项', { n: shared.size }), t('附件 {n} 件', { n: documents?.list.length ?? 0 })].join(' · '), shared.size > 0 || (documents?.list.length ?? 0) > 0],
+    material: [[t('检查 {n} 项', { n: shared.size }), t('附件 {n} 件', { n: papers() })].join(' · '), shared.size > 0 || papers() > 0],
     consent: [consented ? t('已记录') : t('还没有记录'), consented],
   };
   for (const [key, [text, done]] of Object.entries(lines)) {
@@ -159,6 +159,7 @@ drawPatient();
 // ---- material and consent ---------------------------------------------------------------------------------------------------
 const shared = new Set(data.shared);
 let documents = null;
+const papers = () => (documents?.list ?? []).filter((x) => !['consent', 'signature'].includes(x.kind)).length;
 documents = mountDocuments(get('f-document'), { consultation: data.id, documents: data.documents, changed: () => { if (documents) draw(); } });
 for (const box of form.querySelectorAll('[data-share]')) {
   box.addEventListener('change', async () => {

@@ -309,3 +309,18 @@ async def test_a_consultation_of_a_merged_patient_shows_the_one_who_remains(case
     browser = await case.browser("doctor")
     async with browser.get(f"/consultations/{case.id}") as answer:
         assert "周晓雨" in await answer.text()
+
+
+async def test_a_technician_reads_what_is_missing_and_provides_it_without_reading_the_request(case):
+    await case.accepted()
+    await case.do("expert", "start-review")
+    await case.do("expert", "request-material", items=[{"item": "十八导联心电图"}])
+    browser = await case.browser("technician")
+    async with browser.get(f"/consultations/{case.id}") as answer:
+        text = await answer.text()
+    assert "十八导联心电图" in text
+    assert 'data-to="provide-material"' in text
+    assert "胸痛" not in text
+    async with (await case.browser("expert2")).get(f"/consultations/{case.id}") as answer:
+        assert "十八导联心电图" not in await answer.text()
+    assert (await case.do("technician", "provide-material", note="已上传"))["state"] == "async_review"
