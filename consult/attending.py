@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from consult import model as m
-from consult.access import Action, open_consultation
+from consult.access import Action, Opened, open_consultation, present
 from consult.errors import Conflict, ConsultError, Invalid, NotAllowed, NotFound, WrongState
 from consult.events import record_note
 from consult.lifecycle import Trigger
@@ -112,9 +112,8 @@ def admit(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId) -> m.Seat:
     chair (the expert where there is none). Harmless when already inside.
     """
     wanted = uow.meetings.seat(seat)
-    meeting = _running(uow, wanted.session)
     own = wanted.membership == actor.membership and wanted.part in PRINCIPALS
-    open_consultation(uow, actor, meeting.consultation, Action.ROOM_ENTER if own else Action.ROOM_REMOVE)
+    meeting, _opened = _running(uow, actor, wanted.session, Action.ROOM_ENTER if own else Action.ROOM_REMOVE)
     if wanted.state in INSIDE:
         return wanted
     if wanted.state is not m.SeatState.LOBBY:
@@ -159,8 +158,7 @@ def leave_seat(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId) -> m.Seat:
 def remove_seat(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId, reason: str = "") -> m.Seat:
     """The chair puts a guest out for good. Principals are released through the consultation, not from the room."""
     wanted = uow.meetings.seat(seat)
-    meeting = _running(uow, wanted.session)
-    open_consultation(uow, actor, meeting.consultation, Action.ROOM_REMOVE)
+    meeting, _opened = _running(uow, actor, wanted.session, Action.ROOM_REMOVE)
     if wanted.part in PRINCIPALS or wanted.membership == actor.membership:
         raise NotAllowed(action=Action.ROOM_REMOVE.value)
     if wanted.state is m.SeatState.REMOVED:
@@ -178,8 +176,7 @@ def remove_seat(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId, reason: str = 
 
 def lock_session(uow: UnitOfWork, *, actor: Actor, session: m.SessionId, locked: bool) -> m.Session:
     """A locked session takes nobody new; who sits in it may come back after a lost line."""
-    meeting = _running(uow, session)
-    open_consultation(uow, actor, meeting.consultation, Action.ROOM_REMOVE)
+    meeting, _opened = _running(uow, actor, session, Action.ROOM_REMOVE)
     if meeting.locked is locked:
         return meeting
     saved = uow.meetings.save_session(replace(meeting, locked=locked))
@@ -190,8 +187,7 @@ def lock_session(uow: UnitOfWork, *, actor: Actor, session: m.SessionId, locked:
 
 def start_telephone(uow: UnitOfWork, *, actor: Actor, session: m.SessionId) -> m.Session:
     """The meeting goes on by telephone. It counts as a session."""
-    meeting = _running(uow, session)
-    open_consultation(uow, actor, meeting.consultation, Action.ROOM_FINISH)
+    meeting, _opened = _running(uow, actor, session, Action.ROOM_FINISH)
     if meeting.kind == "telephone":
         return meeting
     saved = uow.meetings.save_session(replace(meeting, kind="telephone"))
@@ -205,8 +201,7 @@ def finish_session(uow: UnitOfWork, *, actor: Actor, session: m.SessionId) -> m.
 
     A consultation that already moved on (material was requested) keeps its state; only the meeting ends.
     """
-    meeting = _running(uow, session)
-    opened = open_consultation(uow, actor, meeting.consultation, Action.ROOM_FINISH)
+    meeting, opened = _running(uow, actor, session, Action.ROOM_FINISH)
     for seat in uow.meetings.seats(session):
         if seat.state not in {m.SeatState.LEFT, m.SeatState.REMOVED}:
             uow.meetings.leave(seat.id, at=uow.now, reason="finished")
@@ -223,7 +218,7 @@ def undo_finish(uow: UnitOfWork, *, actor: Actor, session: m.SessionId) -> m.Ses
 
     Raises WrongState when it still runs, a report was signed, or a newer session has begun.
     """
-    meeting = uow.meetings.session(session)
+    meeting = present(uow.meetings.session, session)
     opened = open_consultation(uow, actor, meeting.consultation, Action.ROOM_FINISH)
     newest = uow.meetings.sessions(meeting.consultation)[-1]
     if meeting.ended_at is None or newest.id != session:
@@ -313,11 +308,15 @@ def _parts(uow: UnitOfWork, actor: Actor, consultation: m.ConsultationId) -> fro
     )
 
 
-def _running(uow: UnitOfWork, session: m.SessionId) -> m.Session:
-    meeting = uow.meetings.session(session)
+def _running(
+    uow: UnitOfWork, actor: Actor, session: m.SessionId, action: Action
+) -> tuple[m.Session, Opened]:
+    """The session, if the actor may do this in it; only they are told that it has ended."""
+    meeting = present(uow.meetings.session, session)
+    opened = open_consultation(uow, actor, meeting.consultation, action)
     if meeting.ended_at is not None:
         raise WrongState(state="ended", trigger="session")
-    return meeting
+    return meeting, opened
 
 
 def _own_seat(uow: UnitOfWork, actor: Actor, seat: m.SeatId) -> tuple[m.Seat, m.Session]:
