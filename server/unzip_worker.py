@@ -4,12 +4,12 @@ argv: file, most entries, most bytes. Output, frames of 4 bytes big endian lengt
 ends an entry, 0xFFFFFFFF ends the archive, 0xFFFFFFFE followed by one frame is a refusal with its reason.
 """
 
-import os
 import resource
 import struct
 import sys
 import zipfile
 import zlib
+from pathlib import Path
 
 END, REFUSED = 0xFFFFFFFF, 0xFFFFFFFE
 CHUNK = 1 << 18
@@ -41,7 +41,7 @@ def main() -> None:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            most_bytes = min(most_bytes, os.stat(path).st_size * RATIO + SPARE)
+            most_bytes = min(most_bytes, Path(path).stat().st_size * RATIO + SPARE)
             entries = [x for x in archive.infolist() if not x.is_dir() and not _litter(x.filename)]
             if len(entries) > most_entries:
                 refuse("zip_too_many")

@@ -86,7 +86,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         raise NotFound
     await request.app[keys.ARCHIVE_STARTED].wait()
     try:
-        # Whether this site holds it at all is asked first, so that only what is really opened is written down as opened.
+        # Asked first whether it is held at all: only what is really opened is written down as opened.
         scope = await work(request).read(study_scope, who, uid, Purpose.PIXELS)
         row = await asyncio.to_thread(request.app[ARCHIVE].study, scope, uid)
         if row is None:

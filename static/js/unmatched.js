@@ -148,8 +148,9 @@ async function settleMatch() {
   const row = current;
   const serious = chosen.differences.filter((one) => one === 'sex' || one === 'birth_date');
   if (serious.length) {
-    const sure = await confirm({ title: t('身份信息不一致'), text: t('影像上的性别或出生日期与这位患者不同。确定是同一个人吗？'), action: t('确定是同一个人'), danger: true });
-    if (!sure) return;
+    const asking = confirm({ title: t('身份信息不一致'), text: t('影像上的性别或出生日期与这位患者不同。确定是同一个人吗？'), action: t('确定是同一个人'), danger: true });
+    document.querySelector('dialog[open] .button-quiet')?.focus(); // a second Enter by habit must not match two people
+    if (!(await asking)) return;
   }
   const done = await busy($('confirm'), () => api('POST', `/api/studies/${row.study}/match`, { patient: chosen.patient.id, order: chosen.order?.id ?? null }));
   if (!done) return;

@@ -235,6 +235,10 @@ async def test_whose_study_it_is_by_keyboard_alone_and_taken_back(site, city, or
     await page.wait_for_selector("dialog[open]")
     assert "不同" in await page.inner_text("dialog[open]")
     await look(page, shots, "unmatched-asks")
+    await page.keyboard.press("Enter")
+    await until(page, "!document.querySelector('dialog[open]')")
+    assert await page.inner_text("#how-many") == "2"
+    assert await app[keys.WORK].read(lambda uow: uow.studies.matches(organisation=city.clinic)) == []
 
 
 async def test_an_expert_doubts_a_study_and_the_technician_settles_it(site, city, order, tmp_path, app, shots):
