@@ -19,6 +19,7 @@ from dicom.model import Scope
 from server import keys
 from server.dicomweb.ports import ARCHIVE
 from server.filing.archive import deliver, uid_of
+from server.filing.running import follow
 from server.filing.webhook import page_offers, signature
 from server.settings import Webhook
 from server.storage.faults import add_hook
@@ -149,6 +150,23 @@ async def test_each_amendment_adds_a_copy_to_the_same_series(expert, case, app, 
     held = copies(app, city, uid_of("consultation", case))
     assert len(held) == 2
     assert len({x.series_uid for x in held}) == 1
+
+
+async def test_filing_begins_with_the_commit_that_signed_and_ends_with_the_server(app, city, client):
+    hub, rounds, again = app[keys.HUB], [], asyncio.Event()
+
+    async def step():
+        rounds.append(1)
+        again.set()
+
+    job = asyncio.ensure_future(follow(hub, "filing", 3600, step))
+    await again.wait()                                           # what was left of the last time
+    again.clear()
+    hub.publish("filing", {"report_version": "x"})
+    await again.wait()
+    hub.close()
+    await job
+    assert len(rounds) == 2
 
 
 # ---- the pager ---------------------------------------------------------------------------------------------------------
