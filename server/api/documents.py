@@ -14,8 +14,9 @@ from consult.errors import NotFound
 from consult.people import Actor
 from consult.ports import UnitOfWork
 from server import documents, keys
+from server.api.case_bodies import Because
 from server.api.common import InvalidBody, actor, body, json_response, settings, work
-from server.api.consultations import Because, consultation_id
+from server.api.consultations import consultation_id
 from server.auth.audit import audit
 from server.problems import Refused
 
