@@ -62,6 +62,8 @@ class Archive:
         self._packs = pack_reader
         self._ingestor = Ingestor(root, committer, workers, limits, clock, fault)
         self.retriever = Retriever(root, pack_reader, workers, limits)
+        self.told: Callable[[IngestResult], None] = lambda _result: None
+        """Called with every result of `ingest`, for figures; must not block."""
         self._wake = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
 
@@ -154,6 +156,7 @@ class Archive:
         )
         if result.outcome == "stored":
             self._wake.set()
+        self.told(result)
         return result
 
     # -- queries (blocking)

@@ -110,6 +110,8 @@ def open_archive(app: web.Application) -> None:
         instance_bytes=settings.uploads.instance_mb << 20, memory_bytes=settings.uploads.memory_mb << 20
     )
     opened = Archive.open(settings.data / "archive", clock=clock, limits=limits, fault=archive_fault)
+    received = app[keys.METRICS].instances
+    opened.told = lambda result: received.labels(result.outcome).inc()
     started = Starting(opened.start)
     app[ARCHIVE] = opened
     app[SCOPE_FOR] = scope_for

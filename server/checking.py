@@ -72,6 +72,8 @@ def check_database(settings: Settings) -> str:
     from server.storage import engine
     from server.work import Work
 
+    if not settings.data.is_dir():
+        raise Wrong("nothing to open")
     database = engine.open(settings.database_url, readonly=True)
     work = Work(database)
     try:

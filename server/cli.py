@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from consult.people import Role
 from server.settings import Settings, SettingsError, load_settings
 
 EXIT_REFUSED = 1
@@ -25,6 +26,7 @@ EXIT_USAGE = 2
 def parser() -> argparse.ArgumentParser:
     """All commands with their options."""
     top = argparse.ArgumentParser(prog="huizhen", description="会诊 · remote consultation")
+    top.add_argument("--version", action="version", version=f"huizhen {own_version()}")
     top.add_argument("--config", type=Path, default=None, help="TOML settings file (default: HUIZHEN_CONFIG)")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -42,10 +44,10 @@ def parser() -> argparse.ArgumentParser:
     user = commands.add_parser("user", help="accounts of staff")
     actions = user.add_subparsers(dest="action", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="a person in a role at an organisation")
-    add.add_argument("login")
-    add.add_argument("--name", required=True)
-    add.add_argument("--organisation", required=True, help="its id or name; made when absent and --new-organisation")
-    add.add_argument("--role", required=True)
+    add.add_argument("login", help="2 to 32 lower-case letters, digits, dots, underscores or hyphens")
+    add.add_argument("--name", required=True, help="as it stands on paper")
+    add.add_argument("--organisation", required=True, help="its id, name or short name")
+    add.add_argument("--role", required=True, metavar="ROLE", help=", ".join(Role))
     add.add_argument("--new-organisation", action="store_true", help="make the organisation when there is none")
     passwd = actions.add_parser("passwd", help="set a new password; every login of the person ends")
     passwd.add_argument("login")
@@ -76,6 +78,13 @@ def parser() -> argparse.ArgumentParser:
     version = commands.add_parser("version", help="version of Huizhen and its parts")
     version.set_defaults(run=run_version)
     return top
+
+
+def own_version() -> str:
+    """The version of the installed distribution."""
+    from importlib import metadata
+
+    return metadata.version("huizhen")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -115,6 +124,14 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return load_settings(Path(given) if given else None, override=override)
 
 
+def installation_of(options: argparse.Namespace) -> Settings:
+    """Settings of an installation that exists: a mistyped folder must not pass for an empty one."""
+    settings = settings_of(options)
+    if not settings.database.url and not Path(settings.database_url.removeprefix("sqlite:///")).is_file():
+        raise SettingsError(f"{settings.data} holds no installation; name its folder with --data")
+    return settings
+
+
 def tls_option(text: str) -> dict[str, str]:
     """`off`, `lan` or `CERT,KEY`."""
     if text in {"off", "lan"}:
@@ -136,7 +153,7 @@ def run_user(options: argparse.Namespace) -> int:
     """Add, list, disable, new password: in the running server or in the data folder."""
     from server.control import CommandRefused, execute
 
-    settings = settings_of(options)
+    settings = settings_of(options) if options.action == "add" else installation_of(options)
     request: dict[str, Any] = {"command": f"user_{options.action}"}
     if options.action != "list":
         request["login"] = options.login
@@ -183,7 +200,7 @@ def run_audit(options: argparse.Namespace) -> int:
     """The number of rows, or the first broken one."""
     from server.checking import verify_audit_chain
 
-    rows, broken = verify_audit_chain(settings_of(options))
+    rows, broken = verify_audit_chain(installation_of(options))
     if broken is not None:
         return fail(f"the audit chain is broken at row {broken} of {rows}")
     print(f"{rows} audit rows, the chain is whole")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import signal
 import ssl
 import stat
@@ -18,7 +19,7 @@ from aiohttp import web
 
 from server import keys, logs
 from server.app import create_app
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 
 LOG = logging.getLogger("huizhen.server")
 # One time-out bounds an idle connection and a request whose headers never end (aiohttp waits for both alike).
@@ -32,7 +33,18 @@ Say = Callable[[str], None]
 def serve(settings: Settings, say: Say) -> int:
     """Run until SIGINT or SIGTERM; 1 with a sentence when it cannot listen."""
     logs.configure(settings.logs.level, settings.logs.format)
+    make_data_folder(settings)
     return asyncio.run(listen(settings, say))
+
+
+def make_data_folder(settings: Settings) -> None:
+    """The data folder, for its owner alone; SettingsError when it cannot be made or written."""
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError(f"{settings.data}: the data folder cannot be made: {error.strerror or error}") from error
+    if not os.access(settings.data, os.W_OK | os.X_OK):
+        raise SettingsError(f"{settings.data}: this user may not write the data folder")
 
 
 def runner_of(app: web.Application) -> web.AppRunner:
@@ -60,6 +72,7 @@ async def listen(settings: Settings, say: Say) -> int:
     app = create_app(settings)
     runner = runner_of(app)
     control: web.AppRunner | None = None
+    trust: web.AppRunner | None = None
     try:
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context, reuse_address=True)
@@ -70,6 +83,7 @@ async def listen(settings: Settings, say: Say) -> int:
             return 1
         port = int(runner.addresses[0][1])
         control = await start_control(app)
+        trust = await start_trust(settings, port)
         if settings.demo:
             await seed_demo(app, say)
         tell(app, settings, port, say)
@@ -81,6 +95,8 @@ async def listen(settings: Settings, say: Say) -> int:
         if control is not None:
             await control.cleanup()
             settings.control_socket.unlink(missing_ok=True)
+        if trust is not None:
+            await trust.cleanup()
         await runner.cleanup()
 
 
@@ -130,6 +146,25 @@ async def start_control(app: web.Application) -> web.AppRunner | None:
     return control
 
 
+async def start_trust(settings: Settings, port: int) -> web.AppRunner | None:
+    """The plain page with the root certificate, on the next port; None without a CA of ours or with the port taken."""
+    if settings.tls.mode != "lan":
+        return None
+    from server.trusting import trust_app
+
+    trust = web.AppRunner(
+        trust_app(settings, settings.data / "tls" / "root.crt", port), access_log=None, keepalive_timeout=IDLE_SECONDS
+    )
+    await trust.setup()
+    try:
+        await web.TCPSite(trust, settings.host, port + 1).start()
+    except (OSError, OverflowError) as error:
+        LOG.warning("no page for the root certificate: port %d: %s", port + 1, error)
+        await trust.cleanup()
+        return None
+    return trust
+
+
 async def seed_demo(app: web.Application, say: Say) -> None:
     """Fill an empty installation with the demo city (server/demo, another room of the house)."""
     if find_spec("server.demo") is None:
@@ -147,24 +182,34 @@ async def tell_demo(app: web.Application, say: Say) -> None:
     say("")
 
 
-def tell(app: web.Application, settings: Settings, port: int, say: Say) -> None:
+def tell(app: web.Application, settings: Settings, port: int, say: Say, *, root_page: bool = False) -> None:
     """Addresses for people, and what to do first."""
     scheme = "http" if settings.tls.mode == "off" else "https"
     suffix = "" if port == {"http": 80, "https": 443}[scheme] else f":{port}"
     open_to_all = settings.host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
     host = "localhost" if open_to_all or settings.host in {"127.0.0.1", "::1"} else settings.host
+    around: tuple[str, ...] = ()
+    if open_to_all:
+        from server.tls import network_addresses
+
+        around = network_addresses()
     say("")
     say(f"  Huizhen 会诊    {scheme}://{host}{suffix}/")
     if settings.demo and host == "localhost":
         for name in DEMO_NAMES:
             say(f"                  {scheme}://{name}.localhost{suffix}/")
-    if open_to_all:
-        from server.tls import outward_address
-
-        if address := outward_address():
-            say(f"  on the network  {scheme}://{address}{suffix}/")
+    for address in around:
+        say(f"  on the network  {scheme}://{address}{suffix}/")
     if settings.tls.mode == "lan":
-        say(f"  root to install {settings.data / 'tls' / 'root.crt'}  (or {scheme}://{host}{suffix}/root.crt)")
+        from server.trusting import fingerprint
+
+        root = settings.data / "tls" / "root.crt"
+        for address in (around or (host,)) if root_page else ():
+            say(f"  trust it first  http://{address}:{port + 1}/  (once on each device: the root certificate)")
+        say(f"                  or copy {root}")
+        marks = fingerprint(root)
+        say(f"  its SHA-256     {marks[:47]}")
+        say(f"                  {marks[48:]}")
     for url in settings.public_urls:
         say(f"  public          {url}")
     if code := app[keys.SETUP_CODE]:

@@ -7,6 +7,7 @@ docs/settings.md and deploy/huizhen.toml describe each field; a test compares th
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import tomllib
@@ -253,9 +254,15 @@ def load_settings(
     merge(values, from_environment(os.environ if environment is None else environment))
     merge(values, override or {})
     try:
-        return msgspec.convert(values, Settings, strict=False, dec_hook=path_of)
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=path_of)
     except msgspec.ValidationError as error:
         raise SettingsError(f"settings: {error}") from error
+    for network in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError as error:
+            raise SettingsError(f"settings: trusted_proxies: {network} is no address and no network") from error
+    return settings
 
 
 def path_of(kind: type, value: Any) -> Any:

@@ -11,7 +11,9 @@ import ipaddress
 import os
 import socket
 import ssl
+import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +28,7 @@ from server.settings import SettingsError
 ROOT_DAYS = 3650
 LEAF_DAYS = 397
 RENEW_DAYS = 30
+SIOCGIFADDR = 0x8915      # netdevice(7), Linux
 
 
 class TlsError(SettingsError):
@@ -51,9 +54,21 @@ def lan_names() -> tuple[str, ...]:
             names.add(str(address[0]).partition("%")[0])
     except OSError:
         pass
-    if outward := outward_address():
-        names.add(outward)
+    names |= set(network_addresses())
     return tuple(sorted(names))
+
+
+def network_addresses() -> tuple[str, ...]:
+    """IPv4 addresses under which others reach this machine, the one that leads out first."""
+    found = [outward] if (outward := outward_address()) else []
+    with suppress(ImportError, OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        import fcntl
+
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):     # an interface without an address
+                answer = fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+                found.append(socket.inet_ntoa(answer[20:24]))
+    return tuple(dict.fromkeys(text for text in found if not ipaddress.ip_address(text).is_loopback))
 
 
 def outward_address() -> str | None:
@@ -200,6 +215,8 @@ def server_context(chain: Path, key: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(chain, key)
-    except (OSError, ssl.SSLError) as error:
-        raise TlsError(f"{chain}, {key}: {error}") from error
+    except ssl.SSLError as error:
+        raise TlsError(f"{chain}, {key}: no PEM certificate with its key ({error.reason or error})") from error
+    except OSError as error:
+        raise TlsError(f"{chain}, {key}: {error.strerror or error}") from error
     return context

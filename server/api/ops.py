@@ -13,6 +13,7 @@ from server.api.common import json_response, no_content, now, read_bounded
 from server.i18n import english
 from server.metrics import CONTENT_TYPE
 from server.problems import Refused
+from server.signalling.setup import ROOMS
 
 DIRECTIVES = frozenset(
     {
@@ -54,6 +55,10 @@ async def metrics(request: web.Request) -> web.Response:
     folder = request.app[keys.SETTINGS].data
     if folder.is_dir():
         figures.disk_free.set((await asyncio.to_thread(shutil.disk_usage, folder)).free)
+    rooms = request.app[ROOMS].rooms.values()
+    seated = [sum(live.connected for live in room.seats.values()) for room in rooms]
+    figures.rooms.set(sum(count > 0 for count in seated))
+    figures.room_sockets.set(sum(seated))
     return web.Response(body=figures.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
