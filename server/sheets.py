@@ -10,6 +10,8 @@ import io
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
+from aiohttp import web
+
 from server.documents import Page, reencode
 
 KEPT = 12                  # reports of a few pages: some megabytes
@@ -63,3 +65,12 @@ def stamped(page: Page, words: str) -> Page:
     out = io.BytesIO()
     paper.save(out, "JPEG", quality=86)
     return Page(data=out.getvalue(), media_type="image/jpeg", width=paper.width, height=paper.height)
+
+
+def picture(page: Page) -> web.Response:
+    """A page as an answer, never kept by anybody."""
+    return web.Response(
+        body=page.data,
+        content_type=page.media_type,
+        headers={"Cache-Control": "private, no-store", "Content-Disposition": "inline"},
+    )

@@ -18,13 +18,14 @@ from consult.ports import UnitOfWork
 from server import keys
 from server.api.common import actor, body, client_address, json_response, now, read_bounded, work
 from server.api.consultations import _audited, consultation_id, consultation_view
-from server.api.reports import Empty, picture, verify_url
+from server.api.reports import Empty, verify_url
 from server.auth.audit import audit
 from server.documents import Page
 from server.i18n import LANG
 from server.paper.plaintext import plain_text
 from server.printing import report_content, signer_line
 from server.problems import Refused
+from server.sheets import picture
 from server.storage.unit import SqlUnitOfWork
 from server.verifying import MOST_BYTES
 

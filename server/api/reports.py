@@ -23,7 +23,7 @@ from consult.ports import UnitOfWork
 from consult.revising import DRAFTING, pending_revision
 from server import keys
 from server.api.common import InvalidBody, actor, body, json_response, now, settings, work
-from server.api.consultations import Because, Id, _audited, consultation_id, consultation_view
+from server.api.consultations import _audited, consultation_id, consultation_view
 from server.api.session import check_password, current
 from server.auth import signin
 from server.auth.audit import audit
@@ -31,6 +31,7 @@ from server.documents import Page, reencode
 from server.i18n import N_, _
 from server.paper.content import MAX_IMAGE_BYTES
 from server.problems import Refused
+from server.sheets import picture
 
 KEY_IMAGE_BODY = 12 << 20
 KEY_IMAGE_SIDES = (2048, 1280, 800)
@@ -54,11 +55,15 @@ class Sign(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Reviewer(msgspec.Struct, forbid_unknown_fields=True):
-    membership: Id
+    membership: Annotated[str, Meta(max_length=64)]
+
+
+class Because(msgspec.Struct, forbid_unknown_fields=True):
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
 class Empty(msgspec.Struct, forbid_unknown_fields=True):
-    """A body without fields: `{}`."""
+    pass
 
 
 class KeyImageBody(msgspec.Struct):
@@ -280,15 +285,6 @@ async def preview_page(request: web.Request) -> web.StreamResponse:
     return picture(pages[n - 1])
 
 
-def picture(page: Page) -> web.Response:
-    """A page as an answer, never kept by anybody."""
-    return web.Response(
-        body=page.data,
-        content_type=page.media_type,
-        headers={"Cache-Control": "private, no-store", "Content-Disposition": "inline"},
-    )
-
-
 # ---- signing ---------------------------------------------------------------------------------------------------------
 
 
@@ -319,10 +315,11 @@ async def sign(request: web.Request) -> web.StreamResponse:
     who, report = actor(request), report_id(request)
 
     def check(uow: UnitOfWork) -> None:
-        # What is missing is told before anybody types a password.
         reporting.prepare_signing(uow, actor=who, report=report, version=given.version)
 
-    await work(request).read(check)
+    if given.password is None and not current(request).unlocked(now(request)):
+        # What is missing is told before anybody types a password.
+        await work(request).read(check)
     until = await unlocked(request, given.password)
     filed = await request.app[keys.SIGNING].sign(who, report, given.version, verify_url=verify_url(request))
     following = await work(request).read(next_to_write, who, filed.consultation)
