@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pydicom
@@ -314,7 +315,7 @@ class House:
         moves = [x for x in uow.events.of(f"consultation:{case.id}") if x.after and x.after != x.before]
         if moves:   # no change without its event, no event without its change
             assert moves[-1].after == case.state
-            assert all(a.after == b.before for a, b in zip(moves, moves[1:], strict=False))
+            assert all(a.after == b.before for a, b in pairwise(moves))
         running = [x for x in uow.meetings.sessions(case.id) if x.ended_at is None]
         assert len(running) == (1 if case.state is m.State.IN_SESSION else 0)
         if case.id in said.states:

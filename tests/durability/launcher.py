@@ -22,7 +22,7 @@ def live(life: dict) -> int:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
-    faults._file = Path(life["arming"])  # noqa: SLF001 what HUIZHEN_FAULT=@FILE sets at import
+    faults._file = Path(life["arming"])
     return cli.run(["serve", "--data", life["data"], "--host", "127.0.0.1", "--port", str(life["port"])])
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from playwright.async_api import async_playwright
 
 from consult import model as m
 from tests.city import PASSWORD
 from tests.durability.house import House
-from tests.needs import need_chromium
-from tests.realtime.stage import FLAGS, flows, until, write_speech
+from tests.realtime.stage import flows, speaking_chromium, until
 
 BACK_SECONDS = 5
 
@@ -39,36 +37,32 @@ def seats(house: House, case: str) -> list[tuple]:
 
 @pytest.mark.browser
 async def test_after_a_kill_in_a_live_session_both_are_back_in_it_within_five_seconds_and_media_went_on(tmp_path, launcher):
-    executable = need_chromium()
     house = House(tmp_path, launcher)
     house.build(cases={m.State.CHECKED_IN: 1})
     (case,) = house.cases[m.State.CHECKED_IN]
     await asyncio.to_thread(house.start)
-    speech = write_speech(tmp_path / "speech.wav")
+    chromium = speaking_chromium(tmp_path)
     try:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(
-                executable_path=executable, args=[*FLAGS, f"--use-file-for-fake-audio-capture={speech}"]
-            )
-            pages = [await enter(browser, house, who, case) for who in ("doctor", "expert")]
+        browser = await chromium.browser()
+        pages = [await enter(browser, house, who, case) for who in ("doctor", "expert")]
+        for page in pages:
+            await flows(page)
+            await page.evaluate("() => { window.before = window.room.call.peer.pc; }")
+        before = seats(house, case)
+        await asyncio.to_thread(house.kill)
+        for page in pages:
+            await until(page, "window.room.signalling.up === false")
+            await flows(page)
+        await asyncio.to_thread(house.start)
+        async with asyncio.timeout(BACK_SECONDS):
             for page in pages:
-                await flows(page)
-                await page.evaluate("() => { window.before = window.room.call.peer.pc; }")
-            before = seats(house, case)
-            await asyncio.to_thread(house.kill)
-            for page in pages:
-                await until(page, "window.room.signalling.up === false")
-                await flows(page)
-            await asyncio.to_thread(house.start)
-            async with asyncio.timeout(BACK_SECONDS):
-                for page in pages:
-                    await until(page, "window.room.signalling.up === true")
-            for page in pages:
-                await flows(page)
-                assert await page.evaluate("() => window.before === window.room.call.peer.pc")
-                assert await page.evaluate("() => window.room.stage") == "in"
-            assert seats(house, case) == before
-            house.read(house._inspect_records)
-            await browser.close()
+                await until(page, "window.room.signalling.up === true")
+        for page in pages:
+            await flows(page)
+            assert await page.evaluate("() => window.before === window.room.call.peer.pc")
+            assert await page.evaluate("() => window.room.stage") == "in"
+        assert seats(house, case) == before
+        house.read(house._inspect_records)
     finally:
+        await chromium.close()
         await house.close()

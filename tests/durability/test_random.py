@@ -7,21 +7,18 @@ import random
 from collections.abc import Awaitable, Callable
 
 import pytest
-import pytest_asyncio
 
 from consult import model as m
 from tests.archive.files import make
 from tests.durability.house import Cut, House, Room
 from tests.durability.test_signing import next_case, sign
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 LIVES = 50
 LONGEST = 0.6       # seconds of a life after which nothing new can happen: every step has come several times
 SEED = 20261122
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest.fixture(scope="module")
 async def house(tmp_path_factory, launcher):
     house = House(tmp_path_factory.mktemp("random"), launcher)
     house.build(cases={m.State.CHECKED_IN: 1, m.State.REPORTING: 6 * LIVES})

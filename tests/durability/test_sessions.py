@@ -5,21 +5,18 @@ from __future__ import annotations
 import io
 
 import pytest
-import pytest_asyncio
 from aiohttp import FormData
 from PIL import Image
 
 from consult import model as m
 from tests.durability.house import Cut, House, Room
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 UNIT = ("unit_begun", "before_commit", "after_commit_before_publish", "after_commit_before_ack")
 BLOB = ("blob_before_fsync", "blob_before_rename", "blob_before_directory_fsync")
 STEPS = ("open", "seat", "enter", "chat", "finish", "undo")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest.fixture(scope="module")
 async def house(tmp_path_factory, launcher):
     """A consultation that is checked in for every death, and a draft for the documents."""
     house = House(tmp_path_factory.mktemp("sessions"), launcher)

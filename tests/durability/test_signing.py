@@ -7,7 +7,6 @@ import io
 
 import pydicom
 import pytest
-import pytest_asyncio
 
 from consult import model as m
 from dicom.index.reader import IndexReader
@@ -17,8 +16,6 @@ from server.filing.archive import uid_of
 from server.storage import faults
 from tests.city import PASSWORD
 from tests.durability.house import SIGNED, Cut, House, _span
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 UNIT = ("unit_begun", "before_commit", "after_commit_before_publish", "after_commit_before_ack")
 RECORDING = (*UNIT, "report_before_record", "report_after_record")
@@ -30,7 +27,7 @@ FILING = (
 )
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest.fixture(scope="module")
 async def house(tmp_path_factory, launcher):
     """Written reports, ready to be signed."""
     house = House(tmp_path_factory.mktemp("signing"), launcher)
@@ -67,7 +64,7 @@ async def signed_in_the_end(house: House, case: str) -> None:
     house.inspect()
     (version,) = house.read(lambda uow: uow.reports.versions(case))
     async with asyncio.timeout(30):
-        while not filed(house, case):
+        while not filed(house, case):  # noqa: ASYNC110 another process does it
             await asyncio.sleep(0.05)
     assert archived_papers(house)[uid_of("report", version.id)] == [house.read(lambda uow: uow.reports.pdf(version.id))]
     house.inspect()
@@ -132,6 +129,6 @@ async def test_killed_while_the_copy_is_filed(house, point):
     await signed_in_the_end(house, case)
 
 
-async def test_every_point_of_signing_and_filing_is_tried_here():
+def test_every_point_of_signing_and_filing_is_tried_here():
     named = {p for p in faults.POINTS if p.startswith(("report_", "filing_", "key_"))}
     assert named == {x for x in (*KEYS, *RECORDING, *FILING) if x.startswith(("report_", "filing_", "key_"))}

@@ -11,7 +11,6 @@ import subprocess
 import sys
 
 import pytest
-import pytest_asyncio
 
 from dicom import faults as dicom_faults
 from dicom.archive import Archive
@@ -19,8 +18,6 @@ from server.storage import faults
 from tests.archive.files import make
 from tests.archive.test_durability import everything_in
 from tests.durability.house import ROOT, Cut, House
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NEW_PACK = ("pack.create", "pack.create.fsync", "pack.create.dirsync")
 STAGED = tuple(p for p in dicom_faults.POINTS if p.startswith("stage."))
@@ -33,7 +30,7 @@ STAGED_BYTES = 9_000_000           # more than dicom.model.Limits.inline_bytes
 PIECE = 3 << 20
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest.fixture(scope="module")
 async def house(tmp_path_factory, launcher):
     """One city whose server dies again and again."""
     house = House(tmp_path_factory.mktemp("uploads"), launcher)
@@ -162,7 +159,7 @@ async def test_killed_while_stopping(house, point):
     house.inspect()
 
 
-async def test_killed_at_the_first_start_the_next_one_begins_anew(tmp_path):
+def test_killed_at_the_first_start_the_next_one_begins_anew(tmp_path):
     """Through `python -m server serve`, as a person starts it."""
     command = [sys.executable, "-m", "server", "serve", "--data", str(tmp_path / "data"), "--port", "0"]
     environment = os.environ | {"HUIZHEN_FAULT": "migration_before_commit"}
@@ -191,7 +188,7 @@ async def test_after_all_these_deaths_nothing_came_twice_and_a_rescan_of_the_pac
     house.inspect()
 
 
-async def test_every_point_of_the_archive_and_of_uploads_is_tried_here():
+def test_every_point_of_the_archive_and_of_uploads_is_tried_here():
     tried = {*APPENDED, *STAGED, *NEW_PACK, *(x.removeprefix("archive.") for x in STOPPING if "." in x)}
     assert tried == set(dicom_faults.POINTS)
     uploads = {p for p in faults.POINTS if p.startswith("upload_")}

@@ -1,0 +1,584 @@
+"""Who may call which URL, on whose case: every route × role × situation, written by hand from DOMAIN §6.
+
+A cell has one character for each of five cases, in this order:
+  own     referring doctor `doctor`, assigned expert `expert`; the report is being written
+  same    the same clinic and hospital, but referred by `colleague` and assigned to `expert2`
+  other   another clinic, another hospital
+  closed  like own, acknowledged more than thirty days ago
+  triage  like own, but nobody is assigned yet
+`+` may · `x` may not, whatever it is (403) · `.` answered exactly like what does not exist (404) · `!` not signed in (401)
+`o` answered exactly like what does not exist, which here is no 404: a technician searches the own organisation's archive,
+    and an empty list, or a grant that opens nothing, is what they get
+
+Break-glass cells are `.` until that door exists. Nothing here is read from routes.py, policy.py or permission.py.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from datetime import date, timedelta
+
+import pydicom
+import pytest
+from aiohttp import FormData
+from PIL import Image
+from sqlalchemy import Connection
+
+from consult import model as m
+from consult import patient as p
+from consult.people import OrganisationId, Role
+from consult.signing import frozen_content
+from dicom.specimens import shipped
+from server import keys
+from server.dicomweb.ports import ARCHIVE
+from server.routes import all_routes
+from server.storage.uploads import Upload
+from tests.city import City, add_person
+from tests.conftest import sign_in
+
+SITUATIONS = ("own", "same", "other", "closed", "triage")
+PEOPLE = (
+    "doctor", "colleague", "expert", "expert2", "dispatcher", "technician", "clinic_admin", "platform_admin", "auditor",
+)
+
+# rights: doctor (R), colleague (C), expert (E), expert2 (U), dispatcher (D), technician (T), then the three who see no
+# clinical content: organisation admin, platform admin, auditor.
+RIGHTS = """
+                doctor colleague expert expert2 dispatcher technician clinic_admin platform_admin auditor
+patient_read    +..++  .+...     +....  .+...   ....+      ++.++      xxxxx        xxxxx          xxxxx
+patient_write   +x.++  x+.xx     x....  .x...   ....x      ++.++      xxxxx        xxxxx          xxxxx
+patient_merge   ++.++  ++.++     x....  .x...   ....x      ++.++      xxxxx        xxxxx          xxxxx
+envelope        ++.++  ++.++     ++..+  ++..+   ++.++      ++.++      .....        xxxxx          +++++
+form            +x.++  x+.xx     xx..x  xx..x   xx.xx      xx.xx      xxxxx        xxxxx          xxxxx
+clinic_step     +x.++  x+.xx     xx..x  xx..x   xx.xx      xx.xx      .....        xxxxx          xxxxx
+take_over       x+.xx  +x.++     xx..x  xx..x   xx.xx      xx.xx      .....        xxxxx          xxxxx
+dispatch        xx.xx  xx.xx     xx..x  xx..x   ++.++      xx.xx      .....        xxxxx          xxxxx
+return          xx.xx  xx.xx     +x..x  x+..x   ++.++      xx.xx      .....        xxxxx          xxxxx
+expert_step     xx.xx  xx.xx     +x..x  x+..x   xx.xx      xx.xx      .....        xxxxx          xxxxx
+both_sides      +x.++  x+.xx     +x..x  x+..x   xx.xx      xx.xx      .....        xxxxx          xxxxx
+convert         +x.+x  x+.xx     +x..x  x+..x   xx.++      xx.xx      .....        xxxxx          xxxxx
+material        +x.++  x+.xx     xx..x  xx..x   xx.xx      ++.++      .....        xxxxx          xxxxx
+void            xx.xx  xx.xx     xx..x  xx..x   xx.xx      xx.xx      ++.++        xxxxx          xxxxx
+share           +..++  .+...     x....  .x...   ....x      ++.++      xxxxx        xxxxx          xxxxx
+step_share      +..++  .+...     x....  .x...   ....x      ++.++      .....        xxxxx          xxxxx
+document_read   +..++  .+...     +....  .+...   ....+      .....      xxxxx        xxxxx          xxxxx
+document_write  +..++  .+...     x....  .x...   ....x      ++.++      xxxxx        xxxxx          xxxxx
+room            +..++  .+...     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
+pixels          +..++  .+...     +....  .+...   .....      ++.++      xxxxx        xxxxx          xxxxx
+study_list      +..++  .+...     +....  .+...   ....+      ++.++      xxxxx        xxxxx          xxxxx
+download        +..++  .+...     +....  .+...   .....      ++.++      xxxxx        xxxxx          xxxxx
+doubt           x..xx  .x...     +....  .+...   ....x      xx.xx      xxxxx        xxxxx          xxxxx
+holder          xxxxx  xxxxx     xxxxx  xxxxx   xxxxx      ++.++      xxxxx        xxxxx          xxxxx
+own_upload      xxxxx  xxxxx     xxxxx  xxxxx   xxxxx      +..++      xxxxx        xxxxx          xxxxx
+order           +..++  .+...     xxxxx  xxxxx   xxxxx      ++.++      xxxxx        xxxxx          xxxxx
+draft           .....  .....     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
+sign            x..xx  .x...     +....  .+...   xx.xx      xx.xx      xxxxx        xxxxx          xxxxx
+acknowledge     +..++  .+...     x....  .x...   xx.xx      xx.xx      xxxxx        xxxxx          xxxxx
+report_read     +..++  .+...     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
+document_void   +..++  .+...     x....  .x...   ....x      .....      xxxxx        xxxxx          xxxxx
+study_search    +..++  .+...     +....  .+...   ....+      ++o++      xxxxx        xxxxx          xxxxx
+study_grant     +..++  .+...     +....  .+...   .....      ++o++      xxxxx        xxxxx          xxxxx
+no_doubt        xxxxx  xxxxx     xxxxx  xxxxx   xxxxx      .....      xxxxx        xxxxx          xxxxx
+no_preview      .....  .....     .....  .....   .....      .....      xxxxx        xxxxx          xxxxx
+timeline        ++.++  ++.++     ++..+  ++..+   ++.++      ++.++      xxxxx        xxxxx          +++++
+envelope_page   ++.++  ++.++     ++..+  ++..+   ++.++      ++.++      xxxxx        xxxxx          xxxxx
+dispatch_read   xx.xx  xx.xx     xx..x  xx..x   ++.++      xx.xx      xxxxx        xxxxx          xxxxx
+"""
+
+# Which right each URL with an object asks for, what kind of object its address names, and a body it understands.
+# (A body that the service refuses after it has asked for permission is as good as one that it takes.)
+OBJECTS = """
+patient_read    GET    /patients/{id}                                    patient
+patient_read    GET    /api/patients/{id}                                patient
+patient_write   PATCH  /api/patients/{id}                                patient  {"version": 999, "name": "x"}
+patient_merge   POST   /api/patients/{id}/merge                          patient  {"target": "$twin", "reason": "x"}
+patient_merge   POST   /api/patients/{id}/unmerge                        patient  {"reason": "x"}
+envelope        GET    /consultations/{id}                               consultation
+timeline        GET    /api/consultations/{id}/timeline                  consultation
+form            GET    /consultations/{id}/edit                          consultation
+form            GET    /api/consultations/{id}/request                   consultation
+form            PUT    /api/consultations/{id}/request                   consultation  {"version": 999, "content": {}, "questions": []}
+form            DELETE /api/consultations/{id}                           consultation
+form            POST   /api/consultations/{id}/consents                  consultation  {"text_version": "v", "signer": "x", "mode": "witnesses"}
+form            POST   /api/consultations/{id}/consents/{consent}/withdraw  consultation  {"reason": "x"}
+share           POST   /api/consultations/{id}/studies/{uid}/end         consultation  {"reason": "x"}
+dispatch_read   GET    /api/consultations/{id}/targets                   consultation
+clinic_step     POST   /api/consultations/{id}/submit                    consultation  {"version": 999}
+clinic_step     POST   /api/consultations/{id}/resubmit                  consultation  {"version": 999}
+clinic_step     POST   /api/consultations/{id}/complete                  consultation  {"version": 999, "content": {}, "questions": []}
+clinic_step     POST   /api/consultations/{id}/withdraw                  consultation  {"reason": "x"}
+clinic_step     POST   /api/consultations/{id}/windows                   consultation  {"windows": [{"start": "2026-12-01T01:00:00Z", "end": "2026-12-01T02:00:00Z"}]}
+take_over       POST   /api/consultations/{id}/take-over                 consultation  {"reason": "x"}
+dispatch        POST   /api/consultations/{id}/receive                   consultation  {}
+return          POST   /api/consultations/{id}/return                    consultation  {"items": [{"item": "x"}], "version": 999}
+dispatch        POST   /api/consultations/{id}/reject                    consultation  {"reason": "x"}
+dispatch        POST   /api/consultations/{id}/offer                     consultation  {"version": 999}
+dispatch        POST   /api/consultations/{id}/reassign                  consultation  {"reason": "x"}
+dispatch        POST   /api/consultations/{id}/escalate                  consultation  {}
+expert_step     POST   /api/consultations/{id}/accept                    consultation  {}
+expert_step     POST   /api/consultations/{id}/decline                   consultation  {"reason": "x"}
+expert_step     POST   /api/consultations/{id}/release                   consultation  {"reason": "x"}
+expert_step     POST   /api/consultations/{id}/start-review              consultation  {}
+expert_step     POST   /api/consultations/{id}/request-material          consultation  {"items": [{"item": "x"}]}
+expert_step     POST   /api/consultations/{id}/continue-without          consultation  {"reason": "x"}
+both_sides      POST   /api/consultations/{id}/schedule                  consultation  {"at": "2026-12-01T01:00:00Z"}
+both_sides      POST   /api/consultations/{id}/reschedule                consultation  {"at": "2026-12-01T01:00:00Z", "reason": "x"}
+both_sides      POST   /api/consultations/{id}/check-in                  consultation  {}
+both_sides      POST   /api/consultations/{id}/no-show                   consultation  {}
+both_sides      POST   /api/consultations/{id}/cancel                    consultation  {"reason": "x", "fault": "clinic"}
+convert         POST   /api/consultations/{id}/convert                   consultation  {"reason": "x"}
+material        POST   /api/consultations/{id}/provide-material          consultation  {}
+void            POST   /api/consultations/{id}/enter-in-error            consultation  {"reason": "x"}
+step_share      POST   /api/consultations/{id}/studies                   consultation  {"study_uid": "$uid"}
+document_write  POST   /api/consultations/{id}/documents                 consultation  $document
+document_void   POST   /api/documents/{id}/void                          document  {"reason": "x"}
+document_read   GET    /api/documents/{id}/pages/{n:\\d{1,4}}            document
+room            GET    /consultations/{id}/room                          consultation
+room            POST   /api/consultations/{id}/session                   consultation  {}
+room            GET    /api/consultations/{id}/ice                       consultation
+room            GET    /api/consultations/{id}/messages                  consultation
+room            POST   /api/consultations/{id}/messages                  consultation  {"client_id": "c", "text": "x"}
+room            POST   /api/sessions/{id}/finish                         session  {}
+room            POST   /api/sessions/{id}/undo-finish                    session  {}
+pixels          POST   /api/consultations/{id}/studies/{uid}/view        consultation  {}
+study_grant     POST   /api/studies/{uid}/open                           study  {}
+pixels          GET    /studies/{uid}                                    study
+download        GET    /api/studies/{uid}/original                       study
+doubt           POST   /api/studies/{uid}/wrong-patient                  study  {"consultation": "$consultation", "reason": "x"}
+holder          GET    /api/studies/{uid}                                study
+holder          GET    /api/studies/{uid}/candidates                     study
+holder          POST   /api/studies/{uid}/match                          study  {"patient": "$patient"}
+holder          POST   /api/studies/{uid}/unmatch                        study  {}
+no_doubt        POST   /api/studies/{uid}/settle                         study  {"right": true, "reason": "x"}
+own_upload      GET    /api/uploads/{id}                                 upload
+own_upload      PUT    /api/uploads/{id}                                 upload  $bytes
+own_upload      POST   /api/uploads/{id}/finish                          upload  {}
+own_upload      DELETE /api/uploads/{id}                                 upload
+order           GET    /orders/{id}                                      order
+order           POST   /api/orders/{id}/void                             order  {"reason": "x"}
+envelope_page   GET    /consultations/{id}/report                        consultation
+draft           POST   /api/consultations/{id}/report                    consultation  {}
+draft           POST   /api/consultations/{id}/key-images                consultation  $image
+draft           GET    /api/reports/{id}                                 report
+draft           PUT    /api/reports/{id}                                 report  {"version": 999, "content": {}}
+draft           POST   /api/reports/{id}/key-images                      report  $image
+draft           GET    /api/reports/{id}/key-images/{digest:[0-9a-f]{64}}  report
+sign            POST   /api/reports/{id}/preview                         report  {"version": 999}
+no_preview      GET    /api/reports/{id}/preview/{version:\\d{1,9}}/{key:[0-9.]{1,20}}/{n:\\d{1,3}}  report
+sign            POST   /api/reports/{id}/sign                            report  {"version": 999}
+sign            POST   /api/reports/{id}/approve                         report  {"version": 999}
+draft           POST   /api/consultations/{id}/reviewer                  consultation  {"membership": "x"}
+sign            POST   /api/consultations/{id}/amend                     consultation  {"reason": "x"}
+sign            POST   /api/consultations/{id}/append                    consultation  {"reason": "x"}
+sign            POST   /api/consultations/{id}/drop-revision             consultation  {}
+acknowledge     POST   /api/consultations/{id}/acknowledge               consultation  {}
+report_read     POST   /api/report-versions/{id}/open                    version  {}
+report_read     GET    /api/report-versions/{id}/pages/{n:\\d{1,3}}      version
+report_read     GET    /api/report-versions/{id}/pdf                     version
+report_read     GET    /api/report-versions/{id}/text                    version
+study_search    GET    /dicom-web/studies/{study}/series                 study
+study_search    GET    /dicom-web/studies/{study}/instances              study
+study_search    GET    /dicom-web/studies/{study}/series/{series}/instances  study
+download        GET    /dicom-web/studies/{study}                        study
+download        GET    /dicom-web/studies/{study}/series/{series}        study
+download        GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}  study
+study_list      GET    /dicom-web/studies/{study}/metadata               study
+study_list      GET    /dicom-web/studies/{study}/series/{series}/metadata  study
+study_list      GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/metadata  study
+pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}  study
+pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered  study
+pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail  study
+pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/bulkdata/{path:.+}  study
+pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/rendered  study
+pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/thumbnail  study
+pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/waveform  study
+pixels          GET    /dicom-web/studies/{study}/series/{series}/rendered  study
+pixels          GET    /dicom-web/studies/{study}/series/{series}/thumbnail  study
+pixels          GET    /dicom-web/studies/{study}/rendered               study
+pixels          GET    /dicom-web/studies/{study}/thumbnail              study
+"""
+
+# URLs without an object: one character each for the nine people above and, last, for nobody signed in.
+# In the address the clinic stands for {id}, where it names a place or somebody in it.
+PLAIN = """
+GET    /                                       +++++++++!
+GET    /login                                  ++++++++++
+GET    /setup                                  ..........
+GET    /password                               +++++++++!
+GET    /patients                               ++xxx+xxx!
+POST   /api/worklist                           ++++++xxx!  {"tab": "todo"}
+GET    /api/shell                              +++++++++!
+GET    /admin/staff                            xxxxxx+++!
+GET    /admin/organisations                    xxxxxx+++!
+GET    /audit                                  +++++++++!
+GET    /events                                 +++++++++!
+GET    /socket                                 ++++++xxx!
+POST   /api/login                              ++++++++++  {}
+GET    /api/session                            +++++++++!
+POST   /api/session/unlock                     +++++++++!  {}
+POST   /api/place                              +++++++++!  {}
+POST   /api/password                           +++++++++!  {}
+POST   /api/setup                              ++++++++++  {}
+GET    /api/organisations                      +++++++++!
+POST   /api/organisations                      xxxxxxx+x!  {"name": "", "tier": "city", "kind": "hospital"}
+PATCH  /api/organisations/{id}                 xxxxxx++x!  {"version": 999}
+POST   /api/organisations/{id}/links           xxxxxxx+x!  {"b": "nowhere", "kind": "nothing"}
+GET    /api/organisations/{id}/staff           xxxxxx+++!
+POST   /api/organisations/{id}/staff           xxxxxx+xx!  {"login": "new.one", "name": "新", "role": "clinic_doctor"}
+POST   /api/organisations/{id}/memberships     xxxxxx+xx!  {"login": "colleague", "role": "technician"}
+PATCH  /api/memberships/{id}                   xxxxxx+xx!  {"version": 999}
+POST   /api/memberships/{id}/end               xxxxxx+xx!  {}
+PATCH  /api/staff/{id}                         xxxxxx++x!  {"version": 999, "name": "x"}
+POST   /api/staff/{id}/disable                 xxxxxx++x!  {}
+POST   /api/staff/{id}/enable                  xxxxxx++x!  {}
+POST   /api/staff/{id}/password                xxxxxx++x!  {"password": "short"}
+GET    /api/audit                              +++++++++!
+POST   /api/patients/search                    ++xxx+xxx!  {"text": "x"}
+POST   /api/patients/duplicates                ++xxx+xxx!  {}
+POST   /api/patients                           ++xxx+xxx!  {"name": "甲", "sex": "female", "birth_date": "1970-01-01"}
+GET    /consultations/new                      ++xxxxxxx!
+GET    /api/targets                            ++xxxxxxx!
+POST   /api/consultations                      ++xxxxxxx!  {"patient": 1}
+POST   /api/consultations/stat                 ++xxxxxxx!  {}
+POST   /api/his-text                           ++xxxxxxx!  {"text": "x"}
+POST   /api/uploads                            xxxxx+xxx!  {"size": 0}
+POST   /api/uploads/whole                      xxxxx+xxx!  $nothing
+GET    /upload                                 xxxxx+xxx!
+GET    /api/orders                             ++xxx+xxx!
+POST   /api/orders                             ++xxx+xxx!  {}
+GET    /orders                                 ++xxx+xxx!
+GET    /orders/new                             ++xxx+xxx!
+GET    /studies                                xxxxx+xxx!
+GET    /studies/unmatched                      xxxxx+xxx!
+GET    /studies/quarantine                     xxxxx+xxx!
+GET    /api/studies                            xxxxx+xxx!
+GET    /api/quarantine                         xxxxx+xxx!
+GET    /inbox                                  ++xxxxxxx!
+GET    /verify                                 ++++++++++
+GET    /verify/{code}                          ..........
+POST   /api/verify                             ++++++++++  $bytes
+POST   /api/verify/{code}                      ++++++++++  $bytes
+POST   /dicom-web/studies                      xxxxx+xxx!  $nothing
+POST   /dicom-web/studies/{study}              xxxxx+xxx!  $nothing
+GET    /dicom-web/studies                      ++++++xxx!
+GET    /dicom-web/series                       ++++++xxx!
+GET    /dicom-web/instances                    ++++++xxx!
+GET    /healthz                                ++++++++++
+GET    /readyz                                 ++++++++++
+GET    /metrics                                ++++++++++
+POST   /csp-report                             ++++++++++  {}
+GET    /root.crt                               ..........
+GET    /static/i18n/{lang:zh|en}.json          ++++++++++
+GET    /static/{path:.+}                       ..........
+POST   /api/logout/everywhere                  +++++++++!  {}
+POST   /api/logout                             +++++++++!  {}
+"""
+
+
+def read_rights() -> dict[tuple[str, str], str]:
+    head, *lines = [x.split() for x in RIGHTS.strip().splitlines()]
+    return {(line[0], person): cell for line in lines for person, cell in zip(head, line[1:], strict=True)}
+
+
+EXPECTED = read_rights()
+
+
+def lines_of(table: str, columns: int) -> list[list[str]]:
+    """The words of each line; whatever follows the columns is the body."""
+    return [[*(found := line.split(None, columns)), *[""] * (columns + 1 - len(found))] for line in table.strip().splitlines()]
+
+
+# -- the five cases ----------------------------------------------------------------------------------------------------
+
+
+class Scene:
+    """Per situation the ids and bodies that the tables name."""
+
+    def __init__(self, city: City) -> None:
+        self.city = city
+        self.things: dict[str, dict[str, str]] = {}
+
+    def address(self, path: str, kind: str, situation: str, *, absent: bool = False) -> str:
+        """The path with the ids of one situation; `absent`: of the same form, but of nothing."""
+        things = self.things["absent" if absent else situation]
+        path = re.sub(r"\{(\w+)(?::.*?)?\}(?=/|$)", r"{\1}", path)
+        values = {"id": things.get(kind, ""), "n": "1", "version": "1", "key": "1.0", "frames": "1", "path": "7FE00010"}
+        return path.format(**{**things, **values})
+
+
+def place(uow, city: City, situation: str, blob: str) -> dict[str, str]:
+    """One consultation with everything that hangs on it."""
+    local = situation != "other"
+    clinic = city.clinic if local else city.other_clinic
+    hospital = city.hospital if local else city.county
+    doctor = {"same": city.colleague, "other": city.stranger}.get(situation, city.doctor)
+    expert = {"same": city.expert2, "other": city.far_expert}.get(situation, city.expert)
+    technician = {"same": city.technician2, "other": city.far_technician}.get(situation, city.technician)
+    made = {"situation": situation, "digest": blob}
+    for key in ("patient", "twin"):
+        made[key] = uow.new_id()
+        uow.patients.add(p.Patient(
+            id=p.PatientId(made[key]), name=situation, sex=p.Sex.FEMALE, birth_date=date(1970, 1, 1), registered_by=clinic,
+            created_at=uow.now,
+        ))
+    state = {"closed": m.State.ACKNOWLEDGED, "triage": m.State.TRIAGE}.get(situation, m.State.REPORTING)
+    since = uow.now - timedelta(days=40) if situation == "closed" else uow.now
+    case = made["consultation"] = uow.new_id()
+    uow.consultations.add(m.Consultation(
+        id=case, number=f"HZ-{situation}", patient=made["patient"], organisation=clinic, requested_by=doctor.membership,
+        service=m.Service.CLINICAL, mode=m.Mode.LIVE, target_organisation=hospital, state=state, state_since=since,
+        created_at=since, submitted_at=since,
+    ))
+    uow.consultations.put_request(m.RequestVersion(
+        consultation=case, n=1, saved_by=doctor.membership, saved_at=since, content={"purpose": "x"}
+    ))
+    uow.consultations.put_questions(case, (m.Question(consultation=case, n=1, text="?"),))
+    parts = [(doctor, m.Part.REFERRING), *([(expert, m.Part.EXPERT)] if situation != "triage" else [])]
+    for person, part in parts:
+        uow.consultations.add_participant(m.Participant(
+            consultation=case, membership=person.membership, part=part, since=since
+        ))
+    made["consent"] = uow.new_id()
+    uow.consultations.add_consent(m.Consent(
+        id=made["consent"], consultation=case, text_version="v", signer="x", relation="self", mode=m.ConsentMode.WITNESSES,
+        scopes=("consultation",), given_at=since, recorded_by=doctor.membership,
+    ))
+    made["document"] = uow.new_id()
+    uow.consultations.add_document(m.Document(
+        id=made["document"], consultation=case, kind="document", title="x", media_type="image/png",
+        digest=blob, size=1, added_by=doctor.membership, added_at=since,
+    ))
+    made["session"] = uow.new_id()
+    uow.meetings.add_session(m.Session(
+        id=made["session"], consultation=case, n=1, opened_by=doctor.membership, opened_at=since, ended_at=since
+    ))
+    made["report"] = uow.new_id()
+    content = {"findings": "x", "key_images": [{"document": blob}]}
+    uow.reports.add(m.Report(
+        id=made["report"], consultation=case, author=expert.membership, part=m.Part.EXPERT, content=content,
+        saved_at=since,
+    ))
+    add_version(uow, made, since)
+    add_material(uow, made, clinic, doctor, since)
+    made["upload"] = uow.new_id()
+    uow.uploads.add(Upload(
+        id=made["upload"], organisation=clinic, membership=technician.membership, size=10, created_at=since,
+        touched_at=since,
+    ))
+    return {key: str(value) for key, value in made.items()}
+
+
+def add_version(uow, made: dict, since) -> None:
+    """A signed version, so that reading one means something in every case."""
+    made["version"] = uow.new_id()
+    content = frozen_content(uow, uow.consultations.get(made["consultation"]), uow.reports.get(made["report"]))
+    uow.reports.add_version(
+        m.ReportVersion(
+            id=made["version"], report=made["report"], consultation=made["consultation"], n=1,
+            status=m.ReportStatus.FINAL, content=content, content_digest="0" * 64, pdf_digest="0" * 64,
+            code=f"CODE-{made['version']}", signed_at=since,
+        ),
+        b"%PDF-1.7", (),
+    )
+
+
+def add_material(uow, made: dict, clinic, doctor, since) -> None:
+    """An order and a matched, shared study that the clinic holds. Nobody doubts it."""
+    made["order"], made["study"] = uow.new_id(), study_uid(made["situation"])
+    uow.studies.add_order(m.ExamOrder(
+        id=made["order"], issuer=clinic, accession=f"A{made['order']}"[:16], patient=made["patient"], ordering=clinic,
+        performing=clinic, ordered_by=doctor.membership, procedure="CT", modality="CT",
+        consultation=made["consultation"], at=since,
+    ))
+    uow.studies.add_match(m.StudyMatch(
+        id=uow.new_id(), study_uid=made["study"], organisation=clinic, patient=made["patient"], order=made["order"],
+        method=m.MatchMethod.MANUAL, by=None, at=since,
+    ))
+    uow.consultations.add_share(m.StudyShare(
+        consultation=made["consultation"], study_uid=made["study"], by=doctor.membership, since=since
+    ))
+    made |= {"uid": made["study"], "series": f"{made['study']}.1", "instance": f"{made['study']}.1.1"}
+
+
+def study_uid(situation: str) -> str:
+    return f"1.2.826.0.{SITUATIONS.index(situation) + 1}"
+
+
+def ct_of(situation: str) -> bytes:
+    """A real CT under this situation's UIDs."""
+    data = pydicom.dcmread(shipped("CT_small.dcm"))
+    data.StudyInstanceUID = study_uid(situation)
+    data.SeriesInstanceUID = f"{data.StudyInstanceUID}.1"
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{data.StudyInstanceUID}.1.1"
+    out = io.BytesIO()
+    data.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+@pytest.fixture
+async def scene(app, city, password_hash) -> Scene:
+    """The five cases, their images in the archive, and a few more people."""
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+
+    def build(uow):
+        for key, where, role in (
+            ("technician2", city.clinic, Role.TECHNICIAN), ("far_technician", city.other_clinic, Role.TECHNICIAN),
+            ("far_expert", city.county, Role.EXPERT),
+        ):
+            add_person(uow, city, key, where, role, "某人", (), password_hash)
+        blob = app[keys.BLOBS].put(picture.getvalue())
+        return {x: place(uow, city, x, blob) for x in SITUATIONS}
+
+    made = Scene(city)
+    made.things = await app[keys.WORK].run(build)
+    made.things["absent"] = dict.fromkeys(made.things["own"], "f" * 32) | {
+        "twin": "e" * 32, "uid": "1.2.826.9", "study": "1.2.826.9", "series": "1.2.826.9.1", "instance": "1.2.826.9.1.1", "digest": "f" * 64,
+    }
+    for name, things in made.things.items():
+        things["situation"] = name
+    for situation in ("closed", "triage"):      # uploads know no consultation
+        made.things[situation]["upload"] = made.things["own"]["upload"]
+    await app[keys.ARCHIVE_STARTED].wait()
+    for situation in SITUATIONS:
+        holder = city.other_clinic if situation == "other" else city.clinic
+        found = await app[ARCHIVE].ingest(ct_of(situation), organisation=OrganisationId(holder), source="test")
+        assert found.outcome == "stored"
+    return made
+
+
+# -- asking ------------------------------------------------------------------------------------------------------------
+
+ABOUT_ONESELF = {"/api/organisations/{id}": "clinic", "/api/memberships/{id}": "membership", "/api/staff/{id}": "staff"}
+PNG = "data:image/png;base64,AAAA"
+
+
+class Asker:
+    """One person's browser, whose login survives whatever is asked; what is changed is undone at once."""
+
+    def __init__(self, browser, monkeypatch) -> None:
+        self.browser = browser
+        self.monkeypatch = monkeypatch
+        self.cookies = {x.key: x.value for x in browser.session.cookie_jar}
+
+    async def __call__(self, method: str, address: str, body: str, things: dict[str, str]) -> tuple[str, str]:
+        """(the cell's character, the answer without what names the request)."""
+        self.browser.session.cookie_jar.clear()
+        self.browser.session.cookie_jar.update_cookies(self.cookies, self.browser.make_url("/"))
+        with self.monkeypatch.context() as patch:
+            if method != "GET":
+                patch.setattr(Connection, "commit", Connection.rollback)
+            call = getattr(self.browser, method.lower())
+            async with call(address, allow_redirects=False, **self.given(body, things)) as answer:
+                if answer.content_type == "text/event-stream":
+                    return "+", ""
+                return character(answer.status, raw := await answer.read(), answer.content_type), neutral(raw, things)
+
+    @staticmethod
+    def given(body: str, things: dict[str, str]) -> dict:
+        """The keyword of the client for a body of the tables."""
+        match body.strip():
+            case "":
+                return {}
+            case "$bytes":
+                return {"data": b"12345", "params": {"offset": "5"}}
+            case "$nothing":
+                return {"data": b"", "headers": {"Content-Type": "application/octet-stream"}}
+            case "$document":
+                form = FormData({"kind": "document", "title": "x"})
+                form.add_field("file", b"no picture", filename="x.png", content_type="image/png")
+                return {"data": form}
+            case "$image":
+                uid = things.get("uid", "")
+                return {"json": {"studyUid": uid, "seriesUid": uid, "sopUid": uid, "dataUrl": PNG}}
+            case text:
+                for key, value in things.items():
+                    text = text.replace(f'"${key}"', f'"{value}"')
+                return {"json": json.loads(text)}
+
+
+def character(status: int, raw: bytes, kind: str) -> str:
+    """What the answer means for permission."""
+    if status == 401:
+        return "!"
+    if status == 404:
+        return "."
+    if status == 403:
+        code = json.loads(raw).get("code") if kind.endswith("json") else raw.decode()
+        return {"not_allowed": "x", "unlock_required": "+"}.get(code, code)
+    return str(status) if status >= 500 else "+"
+
+
+def neutral(raw: bytes, things: dict[str, str]) -> str:
+    """The answer's text with ids and the request's number taken out."""
+    text = re.sub(r'"request_id": ?"[^"]*"', '"request_id"', raw.decode("utf-8", "replace"))
+    for value in {x for x in things.values() if len(x) > 8}:
+        text = text.replace(value, "ID")
+    return text
+
+
+def wanted(right: str, person: str, situation: str) -> str:
+    return EXPECTED[right, person][SITUATIONS.index(situation)]
+
+
+@pytest.fixture
+async def asker(open_browser, city, scene, monkeypatch):
+    """`await asker("doctor")`."""
+
+    async def one(person: str) -> Asker:
+        browser = await open_browser()
+        await sign_in(browser, getattr(city, person).login)
+        return Asker(browser, monkeypatch)
+
+    return one
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_everybody_gets_exactly_what_the_table_says_and_not_yours_looks_like_absent(person, asker, scene):
+    ask = await asker(person)
+    wrong, leaks = [], []
+    for right, method, path, kind, body in lines_of(OBJECTS, 4):
+        absent_things = scene.things["absent"]
+        cells = EXPECTED[right, person]
+        absent = ("", "")
+        if "." in cells or "o" in cells:
+            absent = await ask(method, scene.address(path, kind, "", absent=True), body, absent_things)
+        for situation in SITUATIONS:
+            things = scene.things[situation]
+            got, text = await ask(method, scene.address(path, kind, situation), body, things)
+            cell = wanted(right, person, situation)
+            if got != cell.replace("o", "+"):
+                wrong.append(f"{method} {path} {situation}: {got}, not {cell} ({right})")
+            if cell in ".o" and (got, text) != absent:
+                leaks.append(f"{method} {path} {situation}: {text[:300]} != {absent}")
+    assert not wrong, "\n".join(wrong)
+    assert not leaks, "\n".join(leaks)
+
+
+async def test_nobody_gets_anything_without_signing_in(open_browser, scene, monkeypatch):
+    ask = Asker(await open_browser(), monkeypatch)
+    for _right, method, path, kind, body in lines_of(OBJECTS, 4):
+        got, _ = await ask(method, scene.address(path, kind, "own"), body, scene.things["own"])
+        assert got == "!", (method, path)
+
+
+async def test_everything_that_has_no_object(open_browser, asker, city, scene, monkeypatch):
+    wrong = []
+    about = {"clinic": city.clinic, "membership": city.colleague.membership, "staff": city.colleague.staff}
+    for n, person in enumerate([*PEOPLE, ""]):
+        ask = await asker(person) if person else Asker(await open_browser(), monkeypatch)
+        for method, path, cells, body in lines_of(PLAIN, 3):
+            address = next((path.replace("{id}", about[x]) for start, x in ABOUT_ONESELF.items() if path.startswith(start)), path)
+            address = re.sub(r"\{lang[^}]*\}", "en", re.sub(r"\{(study|code|path)[^}]*\}", "1.2.3", address))
+            got, _ = await ask(method, address, body, {})
+            if got != cells[n]:
+                wrong.append(f"{method} {path} {person or 'nobody'}: {got}, not {cells[n]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_route_stands_in_the_tables_once():
+    listed = [(x[1], x[2]) for x in lines_of(OBJECTS, 4)] + [(x[0], x[1]) for x in lines_of(PLAIN, 3)]
+    assert sorted(listed) == sorted((x.method, x.path) for x in all_routes())
+    assert {x[0] for x in lines_of(OBJECTS, 4)} == {right for right, _ in EXPECTED}
