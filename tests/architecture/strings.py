@@ -30,7 +30,13 @@ def python_strings(path: Path) -> set[str]:
 def template_strings(path: Path) -> set[str]:
     """`_("…")` in expressions."""
     tree = jinja2.Environment().parse(path.read_text(encoding="utf-8"))
-    return {text for _line, _name, text in extract_from_ast(tree, ("_",)) if isinstance(text, str)}
+    found = set()
+    for _line, _name, text in extract_from_ast(tree, ("_",)):
+        # With placeholders the call has more arguments, and the text is the first of a tuple.
+        first = text if isinstance(text, str) else next(iter(text or ()), None)
+        if isinstance(first, str):
+            found.add(first)
+    return found
 
 
 def script_strings(path: Path) -> set[str]:
