@@ -220,7 +220,8 @@ class House:
         """Begin a life; returns when it answers. The archive's workers may still be starting."""
         arming = self.root / "arming"
         arming.unlink(missing_ok=True)
-        life = {"data": str(self.data), "port": self.port, "log": str(self.root / "server.log"), "arming": str(arming)}
+        life = {"data": str(self.data), "port": self.port, "log": str(self.root / "server.log"), "arming": str(arming),
+                "signs": m.State.REPORTING in self.cases}
         self.life = self.launcher.launch(life)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():

@@ -1,6 +1,6 @@
 """Run as a program: imports the server once, then forks it for every life that a test asks for.
 
-One JSON line on stdin asks for a life ({data, port, log, arming}); stdout tells its pid and, when it ends, its exit
+One JSON line on stdin asks for a life ({data, port, log, arming, signs}); stdout tells its pid and, when it ends, its exit
 code (negative: the signal). Forking before any thread or loop exists is the same as starting anew, without the imports.
 """
 
@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 
 from server import cli, routes, serving
+from server.signing import Signing
 from server.storage import faults
 
 
@@ -22,6 +23,9 @@ def live(life: dict) -> int:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
+    if not life["signs"]:
+        # Fonts and certificates cost half a second of each life; where nobody signs they are left cold.
+        Signing.warm = lambda _self: None  # type: ignore[method-assign]
     faults._file = Path(life["arming"])
     return cli.run(["serve", "--data", life["data"], "--host", "127.0.0.1", "--port", str(life["port"])])
 

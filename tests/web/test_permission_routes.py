@@ -237,7 +237,7 @@ POST   /api/staff/{id}/password                xxxxxx++x!  {"password": "short"}
 GET    /api/audit                              +++++++++!
 POST   /api/patients/search                    ++xxx+xxx!  {"text": "x"}
 POST   /api/patients/duplicates                ++xxx+xxx!  {}
-POST   /api/patients                           ++xxx+xxx!  {"name": "甲", "sex": "female", "birth_date": "1970-01-01"}
+POST   /api/patients                           ++xxx+xxx!  {"name": "甲"}
 GET    /consultations/new                      ++xxxxxxx!
 GET    /api/targets                            ++xxxxxxx!
 POST   /api/consultations                      ++xxxxxxx!  {"patient": 1}
