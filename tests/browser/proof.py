@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import sys
 from pathlib import Path
 
 from playwright.async_api import Page
 
 from consult import model as m
-from server import keys
+from dicom.model import Scope
 from server.dicomweb.ports import ARCHIVE
 from server.filing.archive import uid_of
-from dicom.model import Scope
 from tests.browser.playing import Cast
 from tests.needs import need_program
+
+FETCH = """async ([study, url]) => {
+  const { api } = await import('/static/js/api.js');
+  await api('POST', `/api/studies/${study}/open`, {});
+  const answer = await fetch(url, { headers: { Accept: 'multipart/related; type="application/dicom"; transfer-syntax=*' } });
+  if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
+  const bytes = new Uint8Array(await answer.arrayBuffer());
+  let text = '';
+  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  return [answer.headers.get('Content-Type'), btoa(text)];
+}"""
+"""Opens the study (audited), then WADO-RS (PS3.18 §10.4.1.1.2) as the expert's browser may."""
 
 
 async def run(*command: str | Path) -> tuple[int, str]:
@@ -52,16 +64,10 @@ async def dcmtk_extracts_the_same_pdf(cast: Cast, page: Page, version: m.ReportV
     """The Encapsulated PDF in the patient's study, fetched as any DICOM client would, holds the inbox's very bytes."""
     sop = uid_of("report", version.id)
     study, series = await _filed(cast, version, sop)
-    origin = {"Origin": cast.url("expert", "").rstrip("/"), "X-CSRF-Token": await page.get_attribute("meta[name=csrf]", "content")}
-    opened = await page.context.request.post(cast.url("expert", f"/api/studies/{study}/open"), data={}, headers=origin)
-    assert opened.ok, await opened.text()
-    answer = await page.context.request.get(
-        cast.url("expert", f"/dicom-web/studies/{study}/series/{series}/instances/{sop}"),
-        headers={"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'},
-    )
-    assert answer.ok, await answer.text()
-    boundary = answer.headers["content-type"].split("boundary=")[1].split(";")[0].strip('"').encode()
-    part = (await answer.body()).split(b"--" + boundary)[1]
+    kind, text = await page.evaluate(FETCH, [study, f"/dicom-web/studies/{study}/series/{series}/instances/{sop}"])
+    answer = base64.b64decode(text)
+    boundary = kind.split("boundary=")[1].split(";")[0].strip('"').encode()
+    part = answer.split(b"--" + boundary)[1]
     body = part[part.index(b"\r\n\r\n") + 4 : -2]
     source, out = cast.folder / "report.dcm", cast.folder / "extracted.pdf"
     source.write_bytes(body)
