@@ -86,7 +86,7 @@ async def listen(settings: Settings, say: Say) -> int:
         trust = await start_trust(settings, port)
         if settings.demo:
             await seed_demo(app, say)
-        tell(app, settings, port, say)
+        tell(app, settings, port, say, root_page=trust is not None)
         if settings.demo:
             await tell_demo(app, say)
         await stop.wait()
