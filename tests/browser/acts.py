@@ -181,7 +181,7 @@ async def put_into_report(page: Page) -> None:
     """In the room: the report pane beside the video, and the shown image into it with one button."""
     await page.locator("#tab-report").click()
     await page.locator("#f-answers-1").wait_for()
-    await page.locator("#picker [role=tab]", has_text="CT").click()
+    await page.locator("#picker [role=tab]", has_text="CT").click(no_wait_after=True)
     before = await page.locator(".report-images li").count()
     await page.locator("#stage .vw-key-image").click()
     await page.locator(".report-images li img").nth(before).wait_for()

@@ -44,6 +44,8 @@ async def test_a_patient_goes_from_the_request_to_the_report_in_the_inbox_live(c
     await acts.open_study(cast, expert, "ECG")
     await acts.ecg_as_in_the_file(expert, ecg.files[0])
 
+    await expert.set_viewport_size({"width": 1366, "height": 768})
+
     # the room: both see and hear each other
     await acts.enter_room(cast, doctor, "clinic", case)
     await acts.enter_room(cast, expert, "expert", case)
