@@ -17,7 +17,7 @@ from server.auth.passwords import Passwords
 from server.settings import Settings
 from tests.browser.seeds import put_consultation
 from tests.city import PASSWORD, build_city
-from tests.realtime.stage import CHROMIUM
+from tests.needs import CHROMIUM
 
 CONSULTATIONS = 10_000
 STATES = (m.State.OFFERED, m.State.ACCEPTED, m.State.ASYNC_REVIEW, m.State.REPORTING, m.State.DELIVERED,
