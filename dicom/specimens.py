@@ -62,7 +62,8 @@ def rewrite(
 ) -> bytes:  # fmt: skip
     """`source` as a new part 10 file with the identity given, its pixels or waveform as they are.
 
-    `uid` names the instance; a caller whose `uid` repeats itself gets the same bytes again. Uncompressed sources are written as explicit little endian, compressed ones keep their transfer syntax.
+    `uid` names the instance; a caller whose `uid` repeats itself gets the same bytes again. Uncompressed sources are
+    written as explicit little endian, compressed ones keep their transfer syntax.
     """
     read = pydicom.dcmread(source, force=True)
     named = getattr(read.file_meta, "TransferSyntaxUID", None)
