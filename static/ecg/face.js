@@ -90,7 +90,7 @@ export function buildFace(ecg, element) {
   const group = (label, items, unit) =>
     el('span', { class: 'ecg-group', role: 'group', 'aria-label': label }, ...items.map(([node]) => node), unit ? el('span', { class: 'ecg-unit' }, unit) : null);
 
-  const header = el('p', { class: 'ecg-header' });
+  const header = el('p', { class: 'ecg-header', 'data-user': true });
   const controls = el(
     'div',
     { class: 'ecg-controls', role: 'toolbar', 'aria-label': t('心电图工具') },

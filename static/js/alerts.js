@@ -71,8 +71,8 @@ function card(offer) {
   const box = el('section', { class: 'ringing', role: 'alertdialog', 'aria-label': t('急会诊'), 'data-offer': offer.id },
     el('h2', {}, icon('zap'), t('急会诊'), el('span', { class: 'grow' }),
       el('span', { class: 'due', 'data-due': offer.expires, 'data-near': '60' }, icon('clock'), el('span', { 'data-due-text': true }, ''))),
-    el('p', {}, `${offer.service} · ${offer.who}`),
-    el('p', { class: 'muted' }, offer.from),
+    el('p', { 'data-user': true }, `${offer.service} · ${offer.who}`),
+    el('p', { class: 'muted', 'data-user': true }, offer.from),
     el('div', { class: 'actions' },
       el('button', { class: 'button button-quiet apart', type: 'button', onclick: () => { silence(offer.id); box.remove(); } }, t('静音')),
       el('a', { class: 'button', href: offer.href, onclick: () => silence(offer.id) }, t('查看')), accept));
@@ -101,7 +101,7 @@ function show(state) {
     count.textContent = state.alerts.length > 9 ? '9+' : state.alerts.length;
     document.getElementById('alert-list').replaceChildren(...(state.alerts.length
       ? state.alerts.map((alert) => el('a', { class: 'menu-item', href: alert.href },
-        icon(alert.icon), el('span', {}, el('b', {}, alert.title), el('br'), el('span', { class: 'muted' }, `${alert.detail} · `, el('time', { datetime: alert.at, 'data-ago': true })))))
+        icon(alert.icon), el('span', {}, el('b', {}, alert.title), el('br'), el('span', { class: 'muted', 'data-user': true }, `${alert.detail} · `, el('time', { datetime: alert.at, 'data-ago': true })))))
       : [el('p', { class: 'menu-item muted' }, t('没有新的提醒'))]));
   }
   const stat = state.offers.filter((offer) => offer.urgency === 'stat');

@@ -205,7 +205,7 @@ const KINDS = {
   document: async (button) => {
     const box = el('div', { class: 'document-box' });
     const shown = mountDocument(box, { id: button.dataset.document, pages: Number(button.dataset.pages), title: button.dataset.title });
-    const open = dialog({ title: button.dataset.title || t('附件'), body: [box], wide: true, actions: [{ label: t('关闭'), value: '', kind: 'quiet' }] });
+    const open = dialog({ title: button.dataset.title ? el('span', { 'data-user': true }, button.dataset.title) : t('附件'), body: [box], wide: true, actions: [{ label: t('关闭'), value: '', kind: 'quiet' }] });
     shown.focus();
     await open;
     shown.destroy();

@@ -10,7 +10,7 @@ export function mountDocument(element, { id, pages = 1, title = '' }) {
   let zoom = 1;
   let turn = 0;
   const picture = el('img', { class: 'document-page', alt: title || t('附件') });
-  const stage = el('div', { class: 'document-stage', tabindex: '0', role: 'group', 'aria-label': title || t('附件') }, picture);
+  const stage = el('div', { class: 'document-stage', 'data-user': Boolean(title), tabindex: '0', role: 'group', 'aria-label': title || t('附件') }, picture);
   const count = el('span', { class: 'num', role: 'status' });
   const failed = el('p', { class: 'note note-bad', hidden: true }, icon('triangle-alert'), t('这一页没有读出来。'),
     el('button', { class: 'button button-small', type: 'button', onclick: () => show() }, t('再试一次')));

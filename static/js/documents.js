@@ -19,7 +19,7 @@ export function sendDocument(consultation, file, { kind = 'document', title = ''
 export async function showDocument(found) {
   const box = el('div', { class: 'document-box' });
   const shown = mountDocument(box, { id: found.id, pages: found.pages, title: found.title });
-  const open = dialog({ title: found.title || KINDS[found.kind] || t('附件'), body: [box], wide: true, actions: [{ label: t('关闭'), value: '', kind: 'quiet' }] });
+  const open = dialog({ title: found.title ? el('span', { 'data-user': true }, found.title) : KINDS[found.kind] || t('附件'), body: [box], wide: true, actions: [{ label: t('关闭'), value: '', kind: 'quiet' }] });
   shown.focus();
   await open;
   shown.destroy();

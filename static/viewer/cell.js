@@ -27,7 +27,8 @@ export class Cell {
 
   #build() {
     const { t, iconsUrl } = this.host;
-    const corner = (place) => el('div', { class: `vw-corner vw-${place}` });
+    // The upper corners say what the file says, in whatever language it was written.
+    const corner = (place) => el('div', { class: `vw-corner vw-${place}`, 'data-user': place.startsWith('t') });
     this.corners = { tl: corner('tl'), tr: corner('tr'), bl: corner('bl'), br: corner('br') };
     this.screen = el('div', { class: 'vw-screen' });
     this.message = el('div', { class: 'vw-message', role: 'status', 'aria-live': 'polite', hidden: true });

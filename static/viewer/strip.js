@@ -57,7 +57,7 @@ export class Strip {
       'div',
       { class: 'vw-card vw-card-waiting' },
       el('span', { class: 'vw-thumb' }),
-      el('span', { class: 'vw-card-title' }, series.description || series.modality),
+      el('span', { class: 'vw-card-title', 'data-user': true }, series.description || series.modality),
     );
   }
 
@@ -70,13 +70,13 @@ export class Strip {
       image.addEventListener('load', () => thumb.replaceChildren(image));
       image.src = set.thumbnailUrl;
     }
-    const title = el('span', { class: 'vw-card-title' }, this.#title(set));
+    const title = el('span', { class: 'vw-card-title', 'data-user': Boolean(set.description) }, this.#title(set));
     const words = [thumb, el('span', { class: 'vw-card-words' }, title, el('span', { class: 'vw-card-detail' }, this.#detail(set)))];
     if (set.kind === 'pdf') {
       const href = archive.documentUrl(set.seriesUid, set.sopUid);
       return el('a', { class: 'vw-card', href, target: '_blank', rel: 'noopener', title: t('在新窗口打开文档') }, ...words);
     }
-    const card = el('button', { type: 'button', class: 'vw-card', title: this.#title(set), disabled: set.kind === 'other' }, ...words);
+    const card = el('button', { type: 'button', class: 'vw-card', title: set.description ? null : this.#title(set), disabled: set.kind === 'other' }, ...words);
     card.addEventListener('click', () => this.viewer.openSet(set));
     card.dataset.series = set.seriesUid;
     card.dataset.part = `${at + 1}/${siblings}`;

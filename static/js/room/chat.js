@@ -54,8 +54,8 @@ export class Chat {
     const own = line.membership === this.me;
     const status = el('span', { class: 'room-chat-state' });
     const node = el('li', { class: own ? 'own' : '' },
-      el('p', { class: 'room-chat-head' }, own ? t('我') : line.name, ' ', el('time', { datetime: line.at }, CLOCK.format(new Date(line.at))), ' ', status),
-      el('p', { class: 'room-chat-text' }, line.text));
+      el('p', { class: 'room-chat-head' }, own ? t('我') : el('span', { 'data-user': true }, line.name), ' ', el('time', { datetime: line.at }, CLOCK.format(new Date(line.at))), ' ', status),
+      el('p', { class: 'room-chat-text', 'data-user': true }, line.text));
     const entry = { line, node, status, state: '' };
     this.lines.set(line.client_id, entry);
     this.empty.hidden = true;
