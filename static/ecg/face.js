@@ -56,12 +56,12 @@ export function buildFace(ecg, element) {
   const { t, options } = ecg;
   const { iconsUrl } = options;
   const choice = (name, value, label, key, text) => {
-    const node = el('button', { type: 'button', class: 'ecg-button', title: `${text} (${key})`, 'aria-label': text, 'aria-pressed': 'false' }, label);
+    const node = el('button', { type: 'button', class: 'ecg-button', title: `${text} (${key})`, 'aria-label': text.includes(label) ? text : `${label} ${text}`, 'aria-pressed': 'false' }, label);
     node.addEventListener('click', () => ecg.set({ [name]: value, ...(name === 'layout' ? { one: null } : {}) }));
     return [node, () => String(ecg.state[name] === value && (name !== 'layout' || !ecg.state.one))];
   };
   const toggle = (label, key, text, act, pressed) => {
-    const node = el('button', { type: 'button', class: 'ecg-button', title: `${text} (${key})`, 'aria-label': text, 'aria-pressed': 'false' }, label);
+    const node = el('button', { type: 'button', class: 'ecg-button', title: `${text} (${key})`, 'aria-label': text.includes(label) ? text : `${label} ${text}`, 'aria-pressed': 'false' }, label);
     node.addEventListener('click', act);
     return [node, () => String(Boolean(pressed()))];
   };

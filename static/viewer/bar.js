@@ -14,9 +14,12 @@ export function mountBar(viewer) {
   const { t, iconsUrl } = viewer;
   const button = (name, text, key, action, options = {}) => {
     const hint = key ? `${text} (${key})` : text;
+    // Who says the visible words to a voice control must be understood (WCAG 2.5.3).
+    const shown = typeof options.label === 'string' ? options.label : '';
+    const named = text.includes(shown) ? text : `${shown} ${text}`;
     const node = el(
       'button',
-      { type: 'button', class: 'vw-tool', title: hint, 'aria-label': text, 'aria-keyshortcuts': key || null, ...options },
+      { type: 'button', class: 'vw-tool', title: hint, 'aria-label': named, 'aria-keyshortcuts': key || null, ...options },
       options.label ?? icon(iconsUrl, name),
     );
     node.addEventListener('click', action);
