@@ -186,7 +186,7 @@ async def test_in_english_a_case_with_a_photograph_shows_no_chinese_but_what_peo
     await shots(page, "en-request")
     await page.click("#f-document .thumb")
     await until(page, "document.querySelector('.document-page').naturalWidth === 300")
-    await page.keyboard.press("r")
+    await page.press(".document-stage", "r")
     await until(page, "document.querySelector('.document-page').style.transform === 'rotate(90deg)'")
     await page.keyboard.press("Escape")
     await page.fill("#questions textarea", "Refer?")
