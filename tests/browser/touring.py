@@ -147,6 +147,7 @@ def stops(facts: Facts, archive: Any) -> list[Stop]:
     async def see_image(page: Page) -> None:
         await until(page, "Boolean(window.viewer?.currentImage())", seconds=40)
         await page.evaluate("viewer.settled()")
+        await until(page, "!document.querySelector('.vw-palette button').disabled")
 
     async def see_tracing(page: Page) -> None:
         await until(page, "Boolean(window.viewer?.ecg()?.geometry())", seconds=40)

@@ -162,7 +162,7 @@ async def test_life_size_follows_the_calibrated_screen_and_is_remembered(site):
     assert (await page.evaluate("ecg.geometry()"))["mm"] == pytest.approx(342 / 85.6, rel=0.001)
     await page.reload()
     await until(page, "Boolean(window.ecg && ecg.geometry())")
-    await page.click("[aria-label=按屏幕实际尺寸显示]")
+    await page.click("[aria-label$=按屏幕实际尺寸显示]")
     assert (await page.evaluate("ecg.geometry()"))["mm"] == pytest.approx(342 / 85.6, rel=0.001)
 
 
