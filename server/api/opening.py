@@ -14,7 +14,7 @@ from consult.model import ConsultationId
 from server import keys
 from server.api.common import actor, body, json_response, settings, work
 from server.auth.grants import open_study
-from server.auth.scopes import note_denied
+from server.auth.scopes import note_denied, seen_study
 from server.problems import Refused
 
 UID = re.compile(r"[0-9.]{1,64}")
@@ -32,6 +32,7 @@ async def open_for_viewing(request: web.Request) -> web.Response:
     given = await body(request, Opening)
     login = request[keys.LOGIN]
     try:
+        await seen_study(request, login.actor, uid)
         grant = await work(request).run(
             open_study,
             actor=actor(request),

@@ -7,6 +7,7 @@ by one. Whatever is refused looks like a study that does not exist, and is audit
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from aiohttp import web
@@ -15,10 +16,11 @@ from consult.access import Action, authorize
 from consult.errors import ConsultError, NotFound
 from consult.people import Actor
 from consult.scoping import Purpose
-from dicom.model import Scope
+from dicom.model import Scope, StudyRow
 from server import keys
 from server.auth.audit import audit
 from server.auth.grants import open_study, study_scope
+from server.dicomweb.ports import ARCHIVE
 from server.problems import Refused
 from server.storage.unit import SqlUnitOfWork
 
@@ -87,10 +89,24 @@ def narrowed(scope: Scope, study_uid: str) -> Scope:
     return replace(scope, studies=scope.studies & {study_uid})
 
 
+async def seen_study(request: web.Request, actor: Actor, study_uid: str) -> StudyRow:
+    """The study as the archive shows it to this person; NotFound where it is not theirs, or not held at all.
+
+    Asked before a study is opened: a technician's scope is their organisation, and only the archive knows what that
+    one holds. Without it an opening would be written down, and a grant given, for what is never shown.
+    """
+    scope = await request.app[keys.WORK].read(study_scope, actor, study_uid, Purpose.PIXELS)
+    row = await asyncio.to_thread(request.app[ARCHIVE].study, scope, study_uid)
+    if row is None:
+        raise NotFound(kind="study")
+    return row
+
+
 async def opens(request: web.Request, login: str, actor: Actor, study_uid: str) -> bool:
     """Open the study for the caller; False when its images are not theirs to see."""
     minutes = request.app[keys.SETTINGS].access.viewing_grant_minutes
     try:
+        await seen_study(request, actor, study_uid)
         await request.app[keys.WORK].run(
             open_study, actor=actor, login=login, study_uid=study_uid, minutes=minutes
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,8 @@ from server import keys
 from server.api.common import actor, settings, work
 from server.api.opening import UID
 from server.auth.grants import open_study, study_scope
-from server.auth.scopes import note_denied
+from server.auth.scopes import note_denied, seen_study
 from server.cases import patient_banner
-from server.dicomweb.ports import ARCHIVE
 from server.pages import render
 from server.storage.unit import SqlUnitOfWork
 
@@ -86,11 +84,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         raise NotFound
     await request.app[keys.ARCHIVE_STARTED].wait()
     try:
-        # Asked first whether it is held at all: only what is really opened is written down as opened.
-        scope = await work(request).read(study_scope, who, uid, Purpose.PIXELS)
-        row = await asyncio.to_thread(request.app[ARCHIVE].study, scope, uid)
-        if row is None:
-            raise NotFound(kind="study")
+        row = await seen_study(request, who, uid)
         found = await work(request).run(
             _open, actor=who, login=request[keys.LOGIN].digest, study_uid=uid,
             consultation=request.query.get("consultation", "")[:64],

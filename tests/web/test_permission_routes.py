@@ -8,7 +8,7 @@ A cell has one character for each of five cases, in this order:
   triage  like own, but nobody is assigned yet
 `+` may · `x` may not, whatever it is (403) · `.` answered exactly like what does not exist (404) · `!` not signed in (401)
 `o` answered exactly like what does not exist, which here is no 404: a technician searches the own organisation's archive,
-    and an empty list, or a grant that opens nothing, is what they get
+    and an empty list is what they get
 
 Break-glass cells are `.` until that door exists. Nothing here is read from routes.py, policy.py or permission.py.
 """
@@ -79,7 +79,7 @@ acknowledge     +..++  .+...     x....  .x...   xx.xx      xx.xx      xxxxx     
 report_read     +..++  .+...     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
 document_void   +..++  .+...     x....  .x...   ....x      .....      xxxxx        xxxxx          xxxxx
 study_search    +..++  .+...     +....  .+...   ....+      ++o++      xxxxx        xxxxx          xxxxx
-study_grant     +..++  .+...     +....  .+...   .....      ++o++      xxxxx        xxxxx          xxxxx
+study_grant     +..++  .+...     +....  .+...   .....      ++.++      xxxxx        xxxxx          xxxxx
 no_doubt        xxxxx  xxxxx     xxxxx  xxxxx   xxxxx      .....      xxxxx        xxxxx          xxxxx
 no_preview      .....  .....     .....  .....   .....      .....      xxxxx        xxxxx          xxxxx
 timeline        ++.++  ++.++     ++..+  ++..+   ++.++      ++.++      xxxxx        xxxxx          +++++

@@ -129,6 +129,23 @@ async def test_opening_for_a_consultation_that_is_not_ones_own_is_refused_and_au
     assert [row.outcome for row in await rows_about(app, "study.open")] == ["denied", "denied"]
 
 
+async def test_a_technician_opens_nothing_that_another_organisation_holds(open_browser, city, app, consultation):
+    holder, other = await open_browser(), await open_browser()
+    await sign_in(holder, city.technician.login)
+    await sign_in(other, city.hospital_technician.login)
+    assert await store(holder) == 200
+    answers = {}
+    for uid, key in ((STUDY, "elsewhere"), ("1.2.3.4", "nowhere")):
+        async with other.post(f"/api/studies/{uid}/open", json={}) as answer:
+            answers[key] = (answer.status, {k: v for k, v in (await answer.json()).items() if k != "request_id"})
+    assert answers["elsewhere"] == answers["nowhere"]
+    assert answers["elsewhere"][0] == 404
+    assert await rendered(other) == 404
+    opened = await rows_about(app, "study.open")
+    assert {(row.staff, row.outcome) for row in opened} == {(city.hospital_technician.staff, "denied")}
+    assert not await app[keys.WORK].read(lambda uow: uow.grants.of(city.hospital_technician.membership, now=uow.now))
+
+
 async def test_each_listens_only_to_what_they_see(city, app, consultation):
     from server.api.events import allowed_topics
 
