@@ -83,6 +83,7 @@ class WorklistQuery:
     other_organisation: o.OrganisationId | None = None
     since: datetime | None = None
     until: datetime | None = None
+    due_before: datetime | None = None
     text: str = ""                                         # number; patient name / pinyin where names may show
     sort: str = "urgency"                                  # urgency | waiting | updated
     limit: int = 100

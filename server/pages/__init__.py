@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 from aiohttp import web
+from jinja2.runtime import Macro
 
 from server import i18n, keys, labels
 from server.api.common import ENCODER
@@ -29,12 +30,28 @@ def environment(assets: Assets, *, demo: bool, tz: tzinfo) -> jinja2.Environment
         lstrip_blocks=True,
         auto_reload=False,
     )
-    templates.globals.update(static=assets.url, icon=assets.icon, demo=demo, _=i18n._)
+    templates.globals.update(static=assets.url, icon=assets.icon, demo=demo, _=i18n._, once=once(assets))
     labels.install(templates)
     # Page data may hold times and enumerations, written as the JSON endpoints write them.
     templates.policies["json.dumps_function"] = lambda value, **_options: ENCODER.encode(value).decode()
     templates.filters.update(filters(tz))
     return templates
+
+
+def once(assets: Assets) -> Callable[..., str]:
+    """`once(macro, *values)`: what a macro makes of a few words, kept per language; a list repeats the same badges in
+    every row. Only for macros that see nothing but their arguments, all of them members of enumerations or flags.
+    """
+    made: dict[tuple[object, ...], str] = {}
+
+    def kept(macro: Macro, *values: object) -> str:
+        key = (macro.name, values, i18n.LANG.get(), assets.version("dist/icons.svg"))
+        text = made.get(key)
+        if text is None:
+            text = made[key] = macro(*values)
+        return text
+
+    return kept
 
 
 NOW: ContextVar[datetime] = ContextVar("now")

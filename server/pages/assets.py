@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import mimetypes
+import time
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -30,6 +31,8 @@ TYPES = {
 }
 PACKED = frozenset({".js", ".mjs", ".css", ".svg", ".json", ".wasm", ".webmanifest"})
 FOREVER = "public, max-age=31536000, immutable"
+LOOK_AGAIN_S = 0.5
+"""A page names the same files dozens of times: the disk is asked once for all of them."""
 
 
 class Assets:
@@ -38,10 +41,22 @@ class Assets:
     def __init__(self, root: Path = STATIC) -> None:
         self.root = root
         self._known: dict[str, tuple[int, str]] = {}
+        self._looked: dict[str, tuple[float, str | None]] = {}
+        self._icons: dict[tuple[str, str], Markup] = {}
         self._packed: dict[str, tuple[str, bytes]] = {}
 
     def version(self, path: str) -> str | None:
         """Twelve characters that change with the file; None when there is no such file."""
+        moment = time.monotonic()
+        looked = self._looked.get(path)
+        if looked is not None and moment - looked[0] < LOOK_AGAIN_S:
+            return looked[1]
+        version = self._digest(path)
+        if version is not None:     # names of files that are not there come from anyone and are not kept
+            self._looked[path] = (moment, version)
+        return version
+
+    def _digest(self, path: str) -> str | None:
         file = self.root / path
         try:
             stamp = file.stat().st_mtime_ns
@@ -59,8 +74,12 @@ class Assets:
 
     def icon(self, name: str) -> Markup:
         """An icon of the sprite; decorative, so it is hidden from screen readers."""
-        url = self.url("dist/icons.svg")
-        return Markup('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>').format(url, name)
+        key = (self.url("dist/icons.svg"), name)
+        made = self._icons.get(key)
+        if made is None:
+            made = Markup('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>').format(*key)
+            self._icons[key] = made
+        return made
 
     def packed(self, path: str, version: str) -> bytes:
         """The file's gzip form, made once per version; blocks, so only for worker threads."""

@@ -6,7 +6,7 @@ never reaches a row unless the viewer takes part (DOMAIN §6): such a row is bui
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, tzinfo
 
@@ -21,8 +21,7 @@ from server.api.common import actor, work
 from server.i18n import N_
 from server.pages import render
 
-PAGE_SIZE = 100
-_OVERDUE_SCAN = 500
+PAGE_SIZE = 50
 _S = m.State
 OFF = (_S.WITHDRAWN, _S.CANCELLED, _S.REJECTED, _S.CONVERTED, _S.ENTERED_IN_ERROR)
 OPEN = tuple(state for state in m.State if state not in {_S.DRAFT, _S.ARCHIVED, _S.ACKNOWLEDGED, _S.FEEDBACK, *OFF})
@@ -243,6 +242,7 @@ def query_of(uow: UnitOfWork, viewer: o.Actor, filters: Filters) -> WorklistQuer
         urgency=filters.urgency,
         other_organisation=filters.organisation,
         since=uow.now - SPANS[filters.span][1] if filters.span else None,
+        due_before=uow.now if filters.tab == "overdue" else None,
         text=filters.text,
         sort=filters.sort,
         limit=filters.limit + 1,
@@ -250,32 +250,30 @@ def query_of(uow: UnitOfWork, viewer: o.Actor, filters: Filters) -> WorklistQuer
     )
 
 
+UNCOUNTED = frozenset({"done", "drafts", "overdue"})
+"""Tabs whose number is not the sum of their states in the viewer's scope, or is of no use to anybody."""
+
+
 def tab_counts(uow: UnitOfWork, viewer: o.Actor) -> dict[str, int]:
-    """How many consultations wait on each tab, finished ones left out."""
+    """How many consultations wait on each tab, finished ones left out: those are most of the store."""
     tabs = STATES.get(viewer.role, {})
     if not tabs:
         return {}
     # Whose they are is the same on every tab; which states, each tab says for itself.
-    scope = replace(access.worklist_query(uow, viewer, "todo"), states=())
-    by_state = uow.consultations.counts(scope)
-    counts = {
-        tab: sum(by_state.get(state, 0) for state in states)
-        for tab, states in tabs.items()
-        if tab not in {"done", "drafts", "overdue"}
-    }
+    scope = access.worklist_query(uow, viewer, "todo")
+    counted = {tab: states for tab, states in tabs.items() if tab not in UNCOUNTED}
+    waiting = tuple({state for states in counted.values() for state in states})
+    by_state = uow.consultations.counts(replace(scope, states=waiting))
+    counts = {tab: sum(by_state.get(state, 0) for state in states) for tab, states in counted.items()}
     if "drafts" in tabs:
-        counts["drafts"] = uow.consultations.counts(replace(scope, organisation=None)).get(_S.DRAFT, 0)
+        drafts = replace(scope, organisation=None, states=(_S.DRAFT,))
+        counts["drafts"] = sum(uow.consultations.counts(drafts).values())
     if "overdue" in tabs:
-        counts["overdue"] = len(overdue_rows(uow, viewer, replace(scope, states=tabs["overdue"])))
+        late = replace(scope, states=tabs["overdue"], due_before=uow.now)
+        counts["overdue"] = sum(uow.consultations.counts(late).values())
     if viewer.role is o.Role.TECHNICIAN:
         counts["orders"] = len(open_orders(uow, viewer))
     return counts
-
-
-def overdue_rows(uow: UnitOfWork, viewer: o.Actor, query: WorklistQuery) -> list[WorklistRow]:
-    """Rows past their deadline, the most urgent first; at most the first few hundred of the open ones are looked at."""
-    rows = uow.consultations.worklist(replace(query, limit=_OVERDUE_SCAN, offset=0), viewer=viewer)
-    return [row for row in rows if (due := row.consultation.due_at) is not None and due < uow.now]
 
 
 def open_orders(uow: UnitOfWork, viewer: o.Actor) -> tuple[OrderLine, ...]:
@@ -311,16 +309,11 @@ def read_listing(uow: UnitOfWork, viewer: o.Actor, filters: Filters, tz: tzinfo)
         return Listing(tab="orders", lines=(), orders=orders, counts=counts, total=len(orders), more=False)
     query = query_of(uow, viewer, filters)
     total: int | None = None
-    rows: Sequence[WorklistRow]
-    if filters.tab == "overdue":
-        rows = overdue_rows(uow, viewer, query)
-        total = len(rows)
-        rows = rows[filters.offset : filters.offset + filters.limit + 1]
-    else:
-        rows = uow.consultations.worklist(query, viewer=viewer)
-        if not filters.text:
-            by_state = uow.consultations.counts(query)
-            total = sum(by_state.get(state, 0) for state in query.states)
+    rows = uow.consultations.worklist(query, viewer=viewer)
+    if not filters.narrowed and filters.tab in counts:
+        total = counts[filters.tab]
+    elif not filters.text:
+        total = sum(uow.consultations.counts(query).values())
     today = uow.now.astimezone(tz).date()
     lines = tuple(line_of(row, viewer, today=today) for row in rows[: filters.limit])
     return Listing(

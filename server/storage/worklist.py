@@ -66,6 +66,8 @@ def _values(query: WorklistQuery, scopes: Sequence[str], viewer: str | None) -> 
         values["since"] = query.since
     if query.until is not None:
         values["until"] = query.until
+    if query.due_before is not None:
+        values["due_before"] = query.due_before
     wanted = query.text.strip().lower()
     if wanted:
         values["text"] = f"%{escape(wanted)}%"
@@ -83,6 +85,9 @@ def _filters(names: frozenset[str]) -> list[Any]:
         ),
         "since": lambda: _L.created_at >= bindparam("since"),
         "until": lambda: _L.created_at < bindparam("until"),
+        "due_before": lambda: exists(
+            select(literal(1)).where(_C.id == _L.consultation, _C.due_at < bindparam("due_before"))
+        ),
         "text": lambda: _L.consultation.in_(_texts()),
     }
     return [make() for name, make in every.items() if name in names]

@@ -101,6 +101,7 @@ class FakeConsultations:
             )
             and (query.since is None or x.created_at >= query.since)
             and (query.until is None or x.created_at < query.until)
+            and (query.due_before is None or (x.due_at is not None and x.due_at < query.due_before))
             and (not query.text or query.text in x.number or query.text in patient.name)
         )
 

@@ -27,6 +27,7 @@ consultations = st.fixed_dictionaries(
         "state": st.sampled_from(STATES),
         "urgency": st.sampled_from(m.Urgency),
         "service": st.sampled_from((m.Service.ECG, m.Service.IMAGING)),
+        "due_at": st.none() | st.sampled_from((s.after(seconds=1), s.after(seconds=3))),
         "patient": st.sampled_from((s.PATIENT, s.OTHER)),
     }
 )
@@ -58,6 +59,7 @@ queries = st.builds(
     other_organisation=maybe,
     since=st.none() | st.just(s.after(seconds=2)),
     until=st.none() | st.just(s.after(seconds=4)),
+    due_before=st.none() | st.sampled_from((s.after(seconds=1), s.after(seconds=2))),
     text=st.sampled_from(("", "", "HZ-c", "c3")),
     sort=st.sampled_from(("urgency", "waiting", "updated")),
     limit=st.sampled_from((1, 3, 100)),
