@@ -48,6 +48,7 @@ def pages() -> Sequence[Route]:
     return (
         Route("GET", "/login", login.page, PUBLIC),
         Route("GET", "/setup", setup.page, PUBLIC),
+        Route("GET", "/place", login.place_page, SIGNED_IN),
         Route("GET", "/password", login.password_page, ACCOUNT),
         Route("GET", "/", worklist.worklist, SIGNED_IN),
     )

@@ -22,7 +22,7 @@ Secret = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
 class SignIn(msgspec.Struct):
-    """`membership`: the place to act in, when the person has several; else the first."""
+    """`membership`: the place to act in, when the person has several; else the one chosen last, else the first."""
 
     login: Annotated[str, Meta(min_length=1, max_length=64)]
     password: Secret
@@ -96,6 +96,7 @@ def opened_response(request: web.Request, opened: signin.Opened) -> web.Response
         "csrf": opened.csrf,
         "places": opened.places,
         "must_change": opened.must_change,
+        "choose": opened.choose,
     }
     response = json_response(value)
     set_cookie(request, response, opened.token)

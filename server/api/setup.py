@@ -86,5 +86,6 @@ def create_first_admin(
             Membership(id=membership, staff=person, organisation=place, role=role, since=uow.now)
         )
     uow.accounts.put(Account(staff=person, password_hash=password_hash, changed_at=uow.now))
+    signin.remember_place(uow, person, first)
     audit(uow, None, "setup", f"staff:{person}", staff=person)
     return signin.open_login(uow, person, first, rules)

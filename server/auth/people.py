@@ -8,6 +8,9 @@ from datetime import datetime
 from consult.people import Actor, Membership, MembershipId, OrganisationId, Role, Staff, StaffId
 from consult.ports import UnitOfWork
 
+WIDER = frozenset({Role.PLATFORM_ADMIN})
+"""The first administrator holds two roles from the same moment; the platform comes before the organisation."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -57,10 +60,10 @@ def actor_of(staff: Staff, membership: Membership) -> Actor:
 
 
 def places_of(uow: UnitOfWork, staff: StaffId) -> tuple[Place, ...]:
-    """Memberships in force at active organisations, in the order they began."""
+    """Memberships in force at active organisations, in the order they began (of two at once the wider: see WIDER)."""
     places = []
     memberships = [held for held in uow.people.memberships(staff=staff) if in_force(held, uow.now)]
-    memberships.sort(key=lambda held: (held.since is not None, held.since or uow.now, held.id))
+    memberships.sort(key=lambda held: (held.since is not None, held.since or uow.now, held.role not in WIDER, held.id))
     for held in memberships:
         organisation = uow.people.organisation(held.organisation)
         if organisation.active:

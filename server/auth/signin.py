@@ -20,6 +20,8 @@ from server.settings import Session as Rules
 from server.storage.accounts import Account, Login
 from server.storage.unit import SqlUnitOfWork
 
+PLACE = "place:"
+"""Before a staff id: the name under which the installation keeps the place that person chose last."""
 LOGIN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,31}")
 
 
@@ -33,7 +35,9 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A new login; the token goes into the cookie and is nowhere else."""
+    """A new login; the token goes into the cookie and is nowhere else. `choose`: the person has several places and has
+    not said yet where they are: they are asked.
+    """
 
     token: str
     csrf: str
@@ -41,6 +45,7 @@ class Opened:
     membership: MembershipId
     places: tuple[Place, ...]
     must_change: bool
+    choose: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +96,26 @@ def finish_sign_in(
     if not places:
         audit(uow, None, "login", subject, outcome="denied", staff=staff, detail={"why": "no_membership"})
         return Denied(code="no_membership")
-    chosen = next((place for place in places if place.membership == wanted), places[0])
-    opened = open_login(uow, staff, chosen.membership, rules)
-    audit(uow, None, "login", subject, staff=staff, detail={"membership": chosen.membership})
-    return replace(opened, places=places, must_change=account.must_change)
+    mine = {place.membership for place in places}
+    last = last_place(uow, staff)
+    chosen = next((x for x in (wanted, last) if x in mine), None)
+    opened = open_login(uow, staff, chosen or places[0].membership, rules)
+    if chosen is not None:
+        remember_place(uow, staff, chosen)
+    audit(uow, None, "login", subject, staff=staff, detail={"membership": opened.membership})
+    return replace(opened, places=places, must_change=account.must_change, choose=chosen is None and len(places) > 1)
+
+
+def last_place(uow: SqlUnitOfWork, staff: StaffId) -> MembershipId | None:
+    """Where the person last chose to work; None when they never did."""
+    found = uow.settings.get(PLACE + staff)
+    return None if found is None else MembershipId(found)
+
+
+def remember_place(uow: SqlUnitOfWork, staff: StaffId, membership: MembershipId) -> None:
+    """The next sign-in begins here."""
+    if last_place(uow, staff) != membership:
+        uow.settings.put(PLACE + staff, membership)
 
 
 def open_login(uow: SqlUnitOfWork, staff: StaffId, membership: MembershipId, rules: Rules) -> Opened:
@@ -141,6 +162,7 @@ def change_place(uow: SqlUnitOfWork, *, actor: Actor, digest: str, membership: M
         uow.logins.change(digest_of(opened.token), expires_at=old.expires_at)
     uow.logins.revoke(now=uow.now, digest=digest)
     uow.grants.revoke(now=uow.now, logins=(digest,))
+    remember_place(uow, actor.staff, membership)
     audit(uow, actor, "change_place", f"membership:{membership}")
     return replace(opened, places=places)
 

@@ -1,4 +1,4 @@
-"""The sign-in page and the page for choosing a new password."""
+"""The sign-in page, the page for choosing a place, and the one for a new password."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ async def page(request: web.Request) -> web.StreamResponse:
         next=target,
         expired=bool(request.get(keys.LOGIN_ENDED)),
         accounts=accounts,
+    )
+
+
+async def place_page(request: web.Request) -> web.StreamResponse:
+    """GET /place: where the person works now, asked after a sign-in by somebody who serves in several places."""
+    return await render(
+        request,
+        "place.html",
+        page="place",
+        title=_("我现在在哪里、以什么身份工作"),
+        next=safe_next(request.query.get("next")),
     )
 
 

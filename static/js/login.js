@@ -33,7 +33,8 @@ if (form) {
     try {
       const answer = await api('POST', '/api/login', { login: login.value.trim(), password: password.value }, { signIn: false });
       const next = safeNext(form.dataset.next);
-      location.assign(answer.must_change ? `/password?next=${encodeURIComponent(next)}` : next);
+      const onwards = answer.choose ? `/place?next=${encodeURIComponent(next)}` : next;
+      location.assign(answer.must_change ? `/password?next=${encodeURIComponent(onwards)}` : onwards);
     } catch (problem) {
       button.removeAttribute('aria-busy');
       if (problem.name !== 'Problem') throw problem;

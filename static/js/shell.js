@@ -42,7 +42,7 @@ for (const button of document.querySelectorAll('[data-place]')) {
   button.addEventListener('click', () => busy(button, async () => {
     stopLive();
     await api('POST', '/api/place', { membership: button.dataset.place });
-    location.assign('/');
+    location.assign(button.dataset.next || '/');
   }));
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -147,6 +148,34 @@ async def test_another_place_is_another_login_with_another_token(open_browser, c
     assert await still_in(old_tab) == 401
     async with browser.post("/api/place", json={"membership": city.expert.membership}) as answer:
         assert answer.status == 404
+
+
+async def test_who_serves_in_several_places_is_asked_once_and_then_begins_where_they_were_last(open_browser, city, app):
+    from consult.people import Role
+    from server.auth.staff import new_membership
+
+    second = await app[keys.WORK].run(
+        lambda uow: new_membership(uow, city.doctor.staff, city.hospital, Role.EXPERT, "", (), on_call=False).id
+    )
+    browser = await open_browser()
+    first = await sign_in(browser, city.doctor.login)
+    assert first["choose"]
+    async with browser.get("/place?next=/studies", headers={"Accept": "text/html"}) as answer:
+        page = await answer.text()
+    assert f'data-place="{second}"' in page
+    assert f'data-place="{city.doctor.membership}"' in page
+    assert 'data-next="/studies"' in page
+    # Not having answered is no answer.
+    assert (await sign_in(await open_browser(), city.doctor.login))["choose"]
+    browser.csrf = first["csrf"]
+    async with browser.post("/api/place", json={"membership": second}) as answer:
+        assert answer.status == 200
+    again = await sign_in(await open_browser(), city.doctor.login)
+    assert (again["choose"], again["membership"]) == (False, second)
+    # A place that has ended is not begun in; where one is left, nobody is asked.
+    await app[keys.WORK].run(lambda uow: uow.people.save_membership(replace(uow.people.membership(second), until=uow.now)))
+    left = await sign_in(await open_browser(), city.doctor.login)
+    assert (left["choose"], left["membership"]) == (False, city.doctor.membership)
 
 
 async def test_unlocking_the_signature_lasts_fifteen_minutes(client, city, clock, app):

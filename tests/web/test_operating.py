@@ -146,6 +146,12 @@ async def test_the_first_administrator_is_set_up_once_with_the_code(settings, cl
             assert (await answer.json())["code"] == "setup_done"
         async with browser.get("/setup") as answer:
             assert answer.status == 404
+        # Both roles began at the same moment; the platform is where there is something to do first, also tomorrow.
+        async with browser.post("/api/login", json={"login": "root.admin", "password": PASSWORD}) as answer:
+            signed_in = await answer.json()
+        assert [place["role"] for place in signed_in["places"]] == ["platform_admin", "org_admin"]
+        assert signed_in["membership"] == signed_in["places"][0]["membership"]
+        assert signed_in["choose"] is False
 
 
 async def test_the_browsers_words_are_those_of_its_files(client, city):

@@ -206,6 +206,7 @@ PLAIN = """
 GET    /                                       +++++++++!
 GET    /login                                  ++++++++++
 GET    /setup                                  ..........
+GET    /place                                  +++++++++!
 GET    /password                               +++++++++!
 GET    /patients                               ++xxx+xxx!
 POST   /api/worklist                           ++++++xxx!  {"tab": "todo"}
