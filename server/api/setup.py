@@ -46,7 +46,9 @@ async def first_admin(request: web.Request) -> web.Response:
     if not codes:
         raise Refused("setup_done")
     if not secrets.compare_digest(given.code.strip().lower().encode(), codes[0].encode()):
-        raise Refused("setup_code")
+        refused = Refused("setup_code")
+        refused.fields = (("code", "setup_code"),)
+        raise refused
     least = settings(request).session.password_length
     if len(given.password) < least:
         raise InvalidBody(("password", "weak_password", {"min": least}))

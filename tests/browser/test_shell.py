@@ -32,6 +32,37 @@ async def test_an_empty_form_is_not_sent_and_the_cursor_goes_where_something_is_
     assert await page.evaluate("document.activeElement.id") == "f-login"
 
 
+async def test_a_wrong_code_of_the_first_set_up_is_told_at_its_field_and_nothing_typed_is_lost(site, app):
+    site.expected.append("403")
+    app[keys.SETUP_CODE].append("the-real-code")
+    page = await site.open("admin", "/setup")
+    given = {"code": "not-this", "organisation": "市卫健委", "name": "冯睿", "login": "root.admin", "password": PASSWORD}
+    for name, value in given.items():
+        await page.fill(f"#f-{name}", value)
+    await page.press("#f-password", "Enter")
+    await until(page, "document.getElementById('f-code-error').textContent !== ''")
+    assert await page.inner_text("#f-code-error") == "初始化码不正确，请照服务器窗口里显示的填写"
+    assert await page.evaluate("document.activeElement.id") == "f-code"
+    assert await page.locator(".toast").count() == 0
+    assert {name: await page.input_value(f"#f-{name}") for name in given} == given
+
+
+async def test_who_serves_in_two_places_is_asked_where_they_are_and_goes_on_to_what_they_wanted(site, city, app):
+    from consult.people import Role
+    from server.auth.staff import new_membership
+
+    second = await app[keys.WORK].run(
+        lambda uow: new_membership(uow, city.doctor.staff, city.other_clinic, Role.CLINIC_DOCTOR, "内科", (), on_call=False).id
+    )
+    page = await site.open("clinic", "/login?next=/orders")
+    await page.fill("#f-login", city.doctor.login)
+    await page.fill("#f-password", PASSWORD)
+    await page.press("#f-password", "Enter")
+    await page.click(f"#places [data-place='{second}']")
+    await page.wait_for_url("**/orders")
+    assert await page.inner_text(".topbar .place b") == "建德乡镇"
+
+
 async def test_signing_in_leads_to_the_empty_worklist_which_says_what_comes_next(site, city):
     page = await site.enter("clinic", city.doctor)
     assert await page.inner_text("#empty h2") == "没有等您处理的会诊"

@@ -139,7 +139,9 @@ async def test_the_first_administrator_is_set_up_once_with_the_code(settings, cl
         async with browser.get("/login", headers={"Accept": "text/html"}, allow_redirects=False) as answer:
             assert answer.headers["Location"] == "/setup"
         async with browser.post("/api/setup", json=value) as answer:
-            assert (await answer.json())["code"] == "setup_code"
+            refusal = await answer.json()
+        assert refusal["code"] == "setup_code"
+        assert [field["path"] for field in refusal["fields"]] == ["code"]
         async with browser.post("/api/setup", json=value | {"code": code.upper()}) as answer:
             assert answer.status == 200
         async with browser.post("/api/setup", json=value | {"code": code}) as answer:
