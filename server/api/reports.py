@@ -50,8 +50,11 @@ class Versioned(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Sign(msgspec.Struct, forbid_unknown_fields=True):
+    """`check`: nothing is signed; what is in the way is told, and whether a password is needed."""
+
     version: int
     password: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    check: bool = False
 
 
 class Reviewer(msgspec.Struct, forbid_unknown_fields=True):
@@ -306,10 +309,17 @@ async def unlocked(request: web.Request, password: str | None) -> datetime:
     return until
 
 
+def checked(request: web.Request) -> web.Response:
+    """The answer to `check`: {unlocked_until}, null when the password will be needed."""
+    login = current(request)
+    return json_response({"unlocked_until": login.sign_unlocked_until if login.unlocked(now(request)) else None})
+
+
 async def sign(request: web.Request) -> web.StreamResponse:
     """`POST /api/reports/{id}/sign` {version, password?} → {version, n, code, consultation, next, unlocked_until}.
 
-    403 unlock_required asks the page for the password; it then stays unlocked for the setting's minutes.
+    Without the password 403 unlock_required, unless one was given in the last minutes (setting). With `check` nothing
+    is signed: the same refusals of what is missing, else 200 {unlocked_until}.
     """
     given = await body(request, Sign)
     who, report = actor(request), report_id(request)
@@ -317,9 +327,11 @@ async def sign(request: web.Request) -> web.StreamResponse:
     def check(uow: UnitOfWork) -> None:
         reporting.prepare_signing(uow, actor=who, report=report, version=given.version)
 
-    if given.password is None and not current(request).unlocked(now(request)):
+    if given.check or (given.password is None and not current(request).unlocked(now(request))):
         # What is missing is told before anybody types a password.
         await work(request).read(check)
+    if given.check:
+        return checked(request)
     until = await unlocked(request, given.password)
     filed = await request.app[keys.SIGNING].sign(who, report, given.version, verify_url=verify_url(request))
     following = await work(request).read(next_to_write, who, filed.consultation)
@@ -342,7 +354,10 @@ def _approve(uow: UnitOfWork, *, actor: Actor, report: m.ReportId, version: int)
 
 
 async def approve(request: web.Request) -> web.StreamResponse:
-    """`POST /api/reports/{id}/approve` {version, password?}: the second signature, given to exactly this version."""
+    """`POST /api/reports/{id}/approve` {version, password?}: the second signature, given to exactly this version.
+
+    `check` as in `sign`.
+    """
     given = await body(request, Sign)
     who, report = actor(request), report_id(request)
 
@@ -352,6 +367,8 @@ async def approve(request: web.Request) -> web.StreamResponse:
             raise Stale(version=draft.version)
 
     await work(request).read(check)
+    if given.check:
+        return checked(request)
     await unlocked(request, given.password)
     found = await work(request).run(_approve, actor=who, report=report, version=given.version)
     return json_response(consultation_view(found))

@@ -1,15 +1,26 @@
-// What a signature needs: the call, and the password when the last one was too long ago.
+// What a signature needs: nothing missing, the password when the last one was too long ago, then the call.
 import { api, Problem } from './api.js';
 import { t } from './i18n.js';
 import { dialog, el } from './ui.js';
 
-/** POSTs `body`; asks for the password when the server wants it. Resolves to the answer, null when given up. */
+/**
+ * POSTs `body` to `url`, which signs. Asks first whether anything is in the way (thrown as Problem, before any
+ * password) and whether the password is needed. Resolves to the answer, null when given up.
+ */
 export async function sealed(url, body) {
-  try {
-    return await api('POST', url, body);
-  } catch (problem) {
-    if (!(problem instanceof Problem) || problem.code !== 'unlock_required') throw problem;
+  const { unlocked_until: unlocked } = await api('POST', url, { ...body, check: true });
+  if (unlocked) {
+    try {
+      return await api('POST', url, body);
+    } catch (problem) {
+      // The minutes ran out between the two calls.
+      if (!(problem instanceof Problem) || problem.code !== 'unlock_required') throw problem;
+    }
   }
+  return withPassword(url, body);
+}
+
+async function withPassword(url, body) {
   const password = el('input', { type: 'password', id: 'f-sign-password', autocomplete: 'current-password', required: true, maxlength: 1024, 'aria-describedby': 'f-sign-password-error' });
   const error = el('p', { class: 'error-text', id: 'f-sign-password-error' });
   let answer = null;

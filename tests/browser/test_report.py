@@ -129,17 +129,21 @@ async def test_signing_asks_once_and_the_next_report_follows_until_the_list_is_e
     first = await put_case(app, city, urgency=m.Urgency.STAT, name="甲")
     second = await put_case(app, city, urgency=m.Urgency.ROUTINE, name="乙")
     page = await open_editor(site, city, first)
-    site.expected += ["403", "422"]
+    site.expected += ["status of 422"]
     await page.click("#sign-next")
     await page.wait_for_selector(".error-summary a")       # the question has no answer yet
+    assert await page.locator("#f-sign-password").count() == 0
     await page.click(".error-summary a")
     assert await page.evaluate("document.activeElement.id") == "f-answers-1"
     await page.keyboard.type("需要上转。")
     await page.click("#sign-next")
     await page.evaluate("window.stayed = true")
     await page.fill("#f-sign-password", "wrong wrong wrong")
+    site.expected.append("status of 403")                  # the wrong password
     await page.click("dialog [value=yes]")
     await page.wait_for_selector("#f-sign-password[aria-invalid]")
+    site.expected.remove("status of 403")
+    assert await page.input_value(ANSWER) == "需要上转。"
     await page.fill("#f-sign-password", PASSWORD)
     await page.click("dialog [value=yes]")
     await page.wait_for_url(f"**/consultations/{second.id}/report")
@@ -151,6 +155,24 @@ async def test_signing_asks_once_and_the_next_report_follows_until_the_list_is_e
     await page.wait_for_selector(".report-sheet[src]")
     states = [await app[keys.WORK].read(lambda uow, x=x: uow.consultations.get(x.id).state) for x in (first, second)]
     assert states == [m.State.DELIVERED, m.State.DELIVERED]
+
+
+async def test_minutes_that_run_out_between_asking_and_signing_bring_the_password_dialog(site, city, app):
+    case = await put_case(app, city)
+    page = await open_editor(site, city, case)
+    await page.fill(ANSWER, "需要上转。")
+
+    async def still_unlocked(route):
+        if route.request.post_data_json.get("check"):
+            await route.fulfill(json={"unlocked_until": "2999-01-01T00:00:00Z"})
+        else:
+            await route.continue_()
+
+    await page.route("**/api/reports/*/sign", still_unlocked)
+    site.expected.append("status of 403")                  # what the page could not know
+    await sign(page)
+    await page.wait_for_selector("#report-fate")
+    assert len(await app[keys.WORK].read(lambda uow: uow.reports.versions(case.id))) == 1
 
 
 async def test_a_key_image_drops_in_is_captioned_and_printed(site, city, app):
@@ -180,7 +202,6 @@ async def test_a_key_image_drops_in_is_captioned_and_printed(site, city, app):
     await page.wait_for_selector("dialog .report-sheet")
     await until(page, "document.querySelector('dialog .report-sheet').naturalWidth > 1000")
     await page.click("dialog [value='']")
-    site.expected.append("403")
     await sign(page)
     await page.wait_for_selector(".report-sheet[src]")
     version = (await app[keys.WORK].read(lambda uow: uow.reports.versions(case.id)))[0]
@@ -191,7 +212,6 @@ async def test_the_clinic_reads_copies_and_acknowledges_and_the_expert_sees_it_l
     case = await put_case(app, city)
     expert = await open_editor(site, city, case)
     await expert.fill(ANSWER, "需要上转。")
-    site.expected.append("403")
     await sign(expert)
     await expert.wait_for_selector("#report-fate")
     clinic = await site.enter("clinic", city.doctor, "/inbox")
@@ -213,7 +233,7 @@ async def test_a_dropped_pdf_is_told_genuine_and_with_one_byte_changed_it_is_not
     case = await put_case(app, city)
     page = await open_editor(site, city, case)
     await page.fill(ANSWER, "需要上转。")
-    site.expected += ["403", "404"]
+    site.expected.append("status of 404")
     await sign(page)
     await page.wait_for_selector("#report-fate")
 

@@ -107,6 +107,8 @@ async def test_signing_asks_for_the_password_and_then_stays_unlocked_for_fifteen
     path = f"/api/reports/{draft['id']}/sign"
     status, refused = await call(people.expert, "post", path, {"version": draft["version"]})
     assert (status, refused["code"]) == (403, "unlock_required")
+    check = {"version": draft["version"], "check": True}
+    assert await call(people.expert, "post", path, check) == (200, {"unlocked_until": None})
     status, refused = await call(people.expert, "post", path, {"version": draft["version"], "password": "wrong wrong"})
     assert (status, refused["code"]) == (403, "wrong_password")
     assert refused["fields"][0]["path"] == "password"
@@ -116,8 +118,26 @@ async def test_signing_asks_for_the_password_and_then_stays_unlocked_for_fifteen
         clock.advance(minutes=minutes)
         other = (await app[keys.WORK].run(put_consultation, city, state=m.State.ACCEPTED, expert=True)).id
         draft = await written(people.expert, other)
-        status, _ = await call(people.expert, "post", f"/api/reports/{draft['id']}/sign", {"version": draft["version"]})
+        path = f"/api/reports/{draft['id']}/sign"
+        status, asked = await call(people.expert, "post", path, {"version": draft["version"], "check": True})
+        assert (status, asked["unlocked_until"] is not None) == (200, expected == 200)
+        assert (await app[keys.WORK].read(lambda uow, x=other: uow.consultations.get(x))).state == m.State.REPORTING
+        status, _ = await call(people.expert, "post", path, {"version": draft["version"]})
         assert status == expected
+
+
+async def test_a_check_before_signing_tells_what_is_missing_and_signs_nothing_even_with_a_password(people, case, app):
+    _, draft = await call(people.expert, "post", f"/api/consultations/{case}/report", {})
+    path = f"/api/reports/{draft['id']}/sign"
+    body = {"version": draft["version"], "check": True}
+    status, refused = await call(people.expert, "post", path, body)
+    assert (status, refused["fields"][0]["path"]) == (422, "answers.1")
+    status, refused = await call(people.expert, "post", path, body | {"version": draft["version"] + 1})
+    assert (status, refused["code"]) == (409, "stale")
+    draft = await written(people.expert, case)
+    status, asked = await call(people.expert, "post", path, {"version": draft["version"], "check": True, "password": PASSWORD})
+    assert (status, asked) == (200, {"unlocked_until": None})
+    assert not await app[keys.WORK].read(lambda uow: uow.reports.versions(case))
 
 
 async def test_what_is_missing_is_named_by_its_field_and_nothing_is_signed(people, case, app):
@@ -350,6 +370,8 @@ async def test_a_second_signature_is_given_to_exactly_the_text_that_was_read(peo
     status, _ = await call(people.expert2, "put", f"/api/reports/{draft['id']}", {"version": draft["version"], "content": {}})
     assert status == 403
     approve = f"/api/reports/{draft['id']}/approve"
+    asked = await call(people.expert2, "post", approve, {"version": draft["version"], "check": True})
+    assert asked == (200, {"unlocked_until": None})
     status, refused = await call(people.expert2, "post", approve, {"version": draft["version"]})
     assert (status, refused["code"]) == (403, "unlock_required")
     status, _ = await call(people.expert2, "post", approve, body)
