@@ -26,6 +26,7 @@ from consult.model import (
 )
 from consult.patient import IdentifierSystem, Patient, Sex
 from consult.people import LinkKind, OrganisationKind, Role, Tier
+from server.audit_words import ACTION
 
 
 def _(text: str) -> str:
@@ -308,5 +309,6 @@ def age_band(patient: Patient, today: date) -> str:
 def install(environment: Environment) -> None:
     """Gives templates `labels.STATE[state]` and so on; every member of every enumeration has a word."""
     tables = {name: table for name, table in globals().items() if name.isupper() and isinstance(table, dict)}
+    tables["ACTION"] = dict(ACTION)
     environment.globals["labels"] = SimpleNamespace(**tables)
     environment.globals["age_band"] = age_band

@@ -38,3 +38,11 @@ async def test_an_administrator_sees_only_the_own_organisation(client, city):
     assert city.expert.name not in text
     async with client.get("/admin/staff", headers=PAGE, params={"organisation": city.hospital}) as answer:
         assert answer.status == 404
+
+
+@pytest.mark.parametrize(("lang", "word"), [("zh", "登录"), ("en", "Sign in")])
+async def test_the_audit_says_in_words_what_was_done_and_keeps_the_code_beneath(client, city, lang, word):
+    await sign_in(client, city.auditor.login)
+    async with client.get("/audit", headers=PAGE, params={"lang": lang}) as answer:
+        text = await answer.text()
+    assert f'<td>{word}<br><code class="small muted">login</code></td>' in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from consult import model as m
 from consult import patient as p
 from consult.people import LinkKind, OrganisationKind, Role, Tier
 from server import labels
+from server.auth.scopes import PURPOSES
 from server.i18n import LANG, english
 from server.pages import NOW, environment
 from server.pages.assets import Assets
@@ -47,6 +49,28 @@ def test_every_word_has_its_english(table, kind):
     words = [label for tabs in table.values() for _key, label, _href in tabs] if kind is Role and table is labels.TABS else table.values()
     missing = [word for word in words if HAN.search(word) and word not in english().texts]
     assert missing == []
+
+
+def audited_actions() -> set[str]:
+    """Every action code the sources hand to the audit: directly, or by name to what audits for them."""
+    kinds = r"(consultation|consent|document|order|patient|report|room|study|staff|membership|organisation|feedback)"
+    no_actions = {".html", ".typ", ".id", ".pdf", ".bin"}
+    found = {f"study.{action}" for action in PURPOSES} - {"study.pixels"}        # pixels are opened: study.open
+    for path in ROOT.glob("server/**/*.py"):
+        if path.name == "audit_words.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(rf"{kinds}\.[a-z_]+", node.value):
+                found |= {node.value} if Path(node.value).suffix not in no_actions else set()
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "audit" and len(node.args) > 2:
+                found |= {node.args[2].value} if isinstance(node.args[2], ast.Constant) else set()
+    return found
+
+
+def test_every_action_of_the_audit_has_its_words_and_no_word_is_left_over():
+    assert audited_actions() == set(labels.ACTION)
+    assert [word for word in labels.ACTION.values() if word not in english().texts] == []
+    assert len(set(labels.ACTION.values())) == len(labels.ACTION)
 
 
 def test_two_states_never_look_and_read_alike():
