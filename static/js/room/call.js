@@ -4,6 +4,8 @@ import { QualityReporter, grade } from './quality.js';
 import { Watchdog } from './reconnect.js';
 
 const WAIT_FOR_OFFER = 1500;
+const FIRST_LINES = 360; // before the way is measured, a large first picture would take longer than all of the set-up
+const FIRST_MS = 2000;
 const POOR_TICKS = 2;
 const GOOD_TICKS = 10;
 const MOST_GOOD_TICKS = 120;
@@ -22,6 +24,7 @@ export class Call {
     this.otherNoPath = false;
     this.quality = {}; // what the other receives of us, newest report
     this.incoming = {}; // what we receive
+    this.small = true; // the first pictures
     this.saving = false; // video held down so that speech passes
     this.poor = 0;
     this.good = 0;
@@ -30,7 +33,7 @@ export class Call {
     const to = seat.seat;
     const polite = signalling.seat > to;
     this.peer = new Peer({
-      polite, ice, tracks: () => ({ audio: devices.audio, video: devices.video }),
+      polite, ice, tune: (sender) => this.tune(sender), tracks: () => ({ audio: devices.audio, video: devices.video }),
       send: (type, fields) => signalling.send(type, { to, ...fields }),
       onTrack, onState: () => this.changed(), onBeat: () => this.watchdog.beat(),
     });
@@ -65,7 +68,7 @@ export class Call {
   take(message) {
     switch (message.type) {
       case 'offer':
-      case 'answer': this.peer.describe(message).then(() => this.shape()); break;
+      case 'answer': this.peer.describe(message); break;
       case 'candidate': this.peer.candidate(message); break;
       case 'restart': this.watchdog.asked(message); break;
       case 'path': this.otherNoPath = message.path === 'none'; this.changed(); break;
@@ -75,6 +78,7 @@ export class Call {
   }
 
   async changed() {
+    if (this.small && this.peer.state === 'connected') this.growing ??= setTimeout(() => { this.small = false; this.shape(); }, FIRST_MS);
     const path = this.noPath ? 'none' : this.peer.state === 'connected' ? await this.peer.path() : '';
     if (path && path !== this.told && (path !== 'none' || this.noPath)) {
       this.told = path;
@@ -102,23 +106,26 @@ export class Call {
   }
 
   /** Priorities and limits of what we send: speech always first, the picture small while speech is in trouble. */
-  async shape() {
-    for (const sender of this.peer.pc?.getSenders() ?? []) {
-      if (!sender.track) continue;
-      const params = sender.getParameters();
-      if (!params.encodings?.length) continue;
-      const [encoding] = params.encodings;
-      if (sender.track.kind === 'audio') {
-        encoding.priority = 'high';
-        encoding.networkPriority = 'high';
-      } else {
-        encoding.priority = 'low';
-        encoding.maxBitrate = this.saving ? 20_000 : 1_500_000;
-        encoding.maxFramerate = this.saving ? 2 : 30;
-        encoding.scaleResolutionDownBy = this.saving ? 4 : 1;
-      }
-      await sender.setParameters(params).catch(() => {}); // an older browser lacks some of these
+  async tune(sender) {
+    if (!sender.track) return;
+    const params = sender.getParameters();
+    if (!params.encodings?.length) return;
+    const [encoding] = params.encodings;
+    if (sender.track.kind === 'audio') {
+      encoding.priority = 'high';
+      encoding.networkPriority = 'high';
+    } else {
+      const lines = sender.track.getSettings?.().height ?? FIRST_LINES;
+      encoding.priority = 'low';
+      encoding.maxBitrate = this.saving ? 20_000 : 1_500_000;
+      encoding.maxFramerate = this.saving ? 2 : 30;
+      encoding.scaleResolutionDownBy = this.saving ? 4 : this.small ? Math.max(1, lines / FIRST_LINES) : 1;
     }
+    await sender.setParameters(params).catch(() => {}); // an older browser lacks some of these
+  }
+
+  async shape() {
+    for (const sender of this.peer.pc?.getSenders() ?? []) await this.tune(sender);
   }
 
   devicesChanged() {
@@ -137,6 +144,7 @@ export class Call {
 
   close() {
     clearTimeout(this.starting);
+    clearTimeout(this.growing);
     this.watchdog.stop();
     this.reporter.stop();
     this.peer.close();

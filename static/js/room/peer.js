@@ -30,11 +30,11 @@ export function askForSpeech(sdp) {
 
 export class Peer {
   /**
-   * polite: gives way when both offer at once. send(type, fields): reliable, to the other seat. tracks(): {audio, video}
+   * tune(sender): sets what a sender may use, before its first packet. polite: gives way when both offer at once. send(type, fields): reliable, to the other seat. tracks(): {audio, video}
    * to send, null where there is none. ice: RTCIceServer list. Callbacks: onTrack(track), onState(state), onBeat().
    */
-  constructor({ polite, send, tracks, ice, onTrack, onState, onBeat }) {
-    Object.assign(this, { polite, send, tracks, ice, onTrack, onState, onBeat });
+  constructor({ polite, send, tracks, ice, tune, onTrack, onState, onBeat }) {
+    Object.assign(this, { polite, send, tracks, ice, tune, onTrack, onState, onBeat });
     this.pc = null;
     this.name = '';
     this.chain = Promise.resolve(); // negotiation steps, one after the other
@@ -52,6 +52,7 @@ export class Peer {
     for (const [kind, track] of [['audio', audio], ['video', video]]) {
       const transceiver = this.pc.addTransceiver(track ?? kind, { direction: 'sendrecv' });
       if (kind === 'audio') preferRedundancy(transceiver);
+      this.tune(transceiver.sender);
     }
   }
 
@@ -142,6 +143,7 @@ export class Peer {
       const kind = transceiver.receiver.track.kind;
       if (transceiver.direction !== 'sendrecv') transceiver.direction = 'sendrecv';
       if (transceiver.sender.track !== (tracks[kind] ?? null)) await transceiver.sender.replaceTrack(tracks[kind] ?? null);
+      await this.tune(transceiver.sender);
       if (kind === 'audio' && transceiver.currentDirection === null) preferRedundancy(transceiver);
     }
   }

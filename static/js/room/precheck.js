@@ -69,6 +69,7 @@ export function runPrecheck({ root, devices, consultation, mode = 'enter' }) {
   let loudest = 0;
   let tested = false;
   let measured = null;
+  let gone = false;
   devices.meterFn = (value) => {
     level.value = value;
     loudest = Math.max(loudest, value);
@@ -112,6 +113,7 @@ export function runPrecheck({ root, devices, consultation, mode = 'enter' }) {
     const servers = await api('GET', `/api/consultations/${consultation}/ice`).then((value) => value.servers).catch(() => []);
     const wantsRelay = servers.some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
     const [socket, kinds] = await Promise.all([measureSocket(), gatherKinds(servers)]);
+    if (gone) socket.socket.close();
     measured = { socket, kinds, wantsRelay };
     const way = kinds.relay ? t('可直连或中继') : t('可直连');
     line.replaceChildren(icon(socket.ok ? 'wifi' : 'wifi-off'), socket.ok ? t('服务器往返 {ms} 毫秒 · {way}', { ms: socket.rtt, way: kinds.host || kinds.srflx || kinds.relay ? way : t('音视频不通') }) : t('连接不上会诊服务器'));
@@ -121,12 +123,14 @@ export function runPrecheck({ root, devices, consultation, mode = 'enter' }) {
   return new Promise((resolve) => {
     enter.addEventListener('click', () => {
       devices.meterFn = () => {};
-      resolve({
+      gone = true;
+      const report = {
         camera: Boolean(devices.video) && !devices.chosen.pattern, pattern: devices.chosen.pattern, mic: Boolean(devices.audio),
         mic_heard: loudest > 0.3, speaker_tested: tested, rtt_ms: measured?.socket.rtt ?? null, socket: measured?.socket.ok ?? null,
         host: measured?.kinds.host ?? null, srflx: measured?.kinds.srflx ?? null, relay: measured?.kinds.relay ?? null,
         grade: measured ? tell().grade : 'unmeasured',
-      });
+      };
+      resolve({ report, spare: measured?.socket.socket ?? null });
     });
   });
 }

@@ -187,10 +187,11 @@ function enterStage({ begin }) {
   }
   if (!['in', 'lost'].includes(own.state)) return;
   const fresh = room.stage !== 'in';
+  room.stage = 'in';
+  ensureCall({ begin: begin || fresh }); // first: all the rest can wait for the other's voice
   if (fresh) stage('in');
-  material.start();
   if (fresh || begin) tellState();
-  ensureCall({ begin: begin || fresh });
+  setTimeout(() => material.start());
 }
 
 function welcome(message) {
@@ -263,8 +264,8 @@ function closed(code) {
     el('a', { class: 'button', href: `/consultations/${data.consultation}` }, t('回到会诊')))));
 }
 
-function join(session, precheck) {
-  signalling = new Signalling({ session });
+function join(session, precheck, spare = null) {
+  signalling = new Signalling({ session, spare });
   room.signalling = signalling;
   chat = new Chat({
     root: $('panel-chat'), me,
@@ -360,7 +361,6 @@ setInterval(() => {
 
 async function start() {
   const known = sessionStorage.getItem(seen) === '1' && data.session;
-  let result = null;
   if (known) {
     // A reload: the same seat of the same session goes on without a question.
     devices.onChange = devicesChanged;
@@ -370,14 +370,15 @@ async function start() {
   }
   stage('precheck');
   for (;;) {
-    result = await runPrecheck({ root: $('precheck'), devices, consultation: data.consultation });
+    const { report, spare } = await runPrecheck({ root: $('precheck'), devices, consultation: data.consultation });
     try {
       const { session } = await api('POST', `/api/consultations/${data.consultation}/session`, {});
       sessionStorage.setItem(seen, '1');
       devices.onChange = devicesChanged;
-      join(session, result);
+      join(session, report, spare);
       return;
     } catch (problem) {
+      spare?.close();
       showProblem(problem);
     }
   }

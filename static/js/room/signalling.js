@@ -18,8 +18,9 @@ export class Refused extends Error {
 const address = () => `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/socket`;
 
 /**
- * Measures the way to the server through a socket of its own, without taking a seat.
- * Resolves {ok, rtt} with the median of five pings in ms; ok is false when no socket comes about.
+ * Measures the way to the server without taking a seat. Resolves {ok, rtt, socket} with the median of five pings in ms;
+ * ok is false when no socket comes about. The socket stays open for the room that follows (the server ends it after a
+ * minute without hello).
  */
 export function measureSocket(seconds = 6) {
   return new Promise((resolve) => {
@@ -27,9 +28,9 @@ export function measureSocket(seconds = 6) {
     const socket = new WebSocket(address());
     const finish = () => {
       clearTimeout(timer);
-      socket.close();
+      socket.onmessage = socket.onclose = null;
       times.sort((a, b) => a - b);
-      resolve({ ok: times.length > 0, rtt: times.length ? Math.round(times[times.length >> 1]) : null });
+      resolve({ ok: times.length > 0, rtt: times.length ? Math.round(times[times.length >> 1]) : null, socket });
     };
     const timer = setTimeout(finish, seconds * 1000);
     const ping = () => socket.send(JSON.stringify({ type: 'ping', at: performance.now() }));
@@ -51,7 +52,9 @@ export function measureSocket(seconds = 6) {
  * 'line' ({up, since, again}) when the socket comes or goes, 'ended' (code) when it will not come back.
  */
 export class Signalling {
-  constructor({ session, tab = crypto.randomUUID() }) {
+  /** spare: an open socket without a seat, if there is one. */
+  constructor({ session, spare = null, tab = crypto.randomUUID() }) {
+    this.spare = spare;
     this.session = session;
     this.tab = tab;
     this.seat = '';
@@ -82,12 +85,16 @@ export class Signalling {
   connect() {
     clearTimeout(this.timer);
     if (this.ended || this.socket) return;
-    const socket = new WebSocket(address());
+    const ready = this.spare?.readyState === WebSocket.OPEN;
+    const socket = ready ? this.spare : new WebSocket(address());
+    this.spare = null;
     this.socket = socket;
     this.heard = performance.now();
-    socket.onopen = () => socket.send(JSON.stringify({
+    const hello = () => socket.send(JSON.stringify({
       type: 'hello', v: VERSION, token: csrf(), session: this.session, seat: this.seat, tab: this.tab, epoch: this.epoch, last_seq: this.seq,
     }));
+    if (ready) hello();
+    else socket.onopen = hello;
     socket.onmessage = (event) => { if (this.socket === socket) this.receive(JSON.parse(event.data)); };
     socket.onclose = () => this.gone(socket);
   }
