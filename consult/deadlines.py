@@ -37,6 +37,8 @@ def due_at(
         case m.State.DELIVERED:
             limit = rules.deadlines.acknowledge_critical if critical else rules.deadlines.acknowledge
             return now + limit
+        case m.State.FEEDBACK:
+            return kept
         case _:
             return None
 
@@ -73,6 +75,11 @@ def offer_until(
     if named and consultation.urgency is m.Urgency.ROUTINE:
         return add_working_days(now, rules.named_offer_days, rules)
     return accept_by(consultation, rules, now)
+
+
+def feedback_due(since: datetime, day: int, rules: Rules) -> datetime:
+    """By when the clinic tells the outcome of a day (7 or 30), counted from the acknowledgement at `since`."""
+    return since + timedelta(days=day + rules.feedback_within_days)
 
 
 def item_times(consultation: m.Consultation) -> list[datetime]:

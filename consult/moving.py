@@ -7,9 +7,10 @@ from typing import Any
 
 from consult import model as m
 from consult.access import Opened
-from consult.deadlines import PAUSED, due_at
+from consult.deadlines import PAUSED, due_at, feedback_due
 from consult.errors import NotAllowed
 from consult.events import record, tell
+from consult.feedback_entry import DAYS
 from consult.lifecycle import TABLE, Guard, Puller, Trigger, step
 from consult.people import Actor
 from consult.permission import Relation
@@ -130,6 +131,8 @@ def _kept(uow: UnitOfWork, before: m.Consultation, after: m.Consultation) -> dat
         return None
     if after.state is before.state:
         return before.due_at
+    if after.state is m.State.FEEDBACK:
+        return feedback_due(before.state_since, DAYS[0], uow.rules)
     if before.state in _CLOCK_GOES_ON and after.state in _CLOCK_GOES_ON:
         return before.due_at
     if before.state in _WORK and after.state in _WORK | {m.State.REPORTING}:

@@ -82,6 +82,9 @@ class Action(StrEnum):
     REPORT_APPEND = "report.append"          # append or amend
     REPORT_ACKNOWLEDGE = "report.acknowledge"
     REPORT_VERIFY = "report.verify"
+    FEEDBACK_READ = "feedback.read"
+    FEEDBACK_GIVE = "feedback.give"          # the clinic: what became of it
+    FEEDBACK_RATE = "feedback.rate"          # an expert: how well it was asked
     AUDIT_READ = "audit.read"                # everyone's rows about one consultation; own rows need no action
     # on an organisation
     PATIENT_REGISTER = "patient.register"
@@ -169,6 +172,9 @@ POLICY: Mapping[Action, Mapping[Relation, Condition]] = {
     _A.REPORT_APPEND: _always(_R.ASSIGNED),
     _A.REPORT_ACKNOWLEDGE: _always(_R.REFERRING),
     _A.REPORT_VERIFY: _always(_R.REFERRING, _R.ASSIGNED, _R.AUDITOR),
+    _A.FEEDBACK_READ: _always(_R.REFERRING, _R.ASSIGNED),
+    _A.FEEDBACK_GIVE: _always(_R.REFERRING),
+    _A.FEEDBACK_RATE: _always(_R.ASSIGNED),
     _A.AUDIT_READ: _always(_R.REFERRING, _R.AUDITOR),
 }
 
@@ -201,12 +207,13 @@ SIGHT: Mapping[str, tuple[Action, ...]] = {
     "room": (_A.ROOM_ENTER,),
     "draft": (_A.DRAFT_READ,),
     "report": (_A.REPORT_READ, _A.REPORT_STATUS, _A.REPORT_VERIFY),
+    "feedback": (_A.FEEDBACK_READ,),
 }
 READS: frozenset[Action] = frozenset(
     {
         _A.PATIENT_FIND, _A.PATIENT_READ, _A.STUDIES_LIST, _A.PIXELS_READ, _A.DICOM_DOWNLOAD,
         _A.REQUEST_STATUS, _A.REQUEST_QUEUE, _A.REQUEST_READ, _A.DOCUMENT_READ, _A.ORDER_READ,
         _A.ROOM_ENTER, _A.ROOM_HISTORY, _A.DRAFT_READ, _A.REPORT_STATUS, _A.REPORT_READ,
-        _A.REPORT_VERIFY, _A.AUDIT_READ, _A.INBOX_READ, _A.PEOPLE_READ,
+        _A.REPORT_VERIFY, _A.FEEDBACK_READ, _A.AUDIT_READ, _A.INBOX_READ, _A.PEOPLE_READ,
     }
 )  # fmt: skip

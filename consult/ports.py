@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from consult import model as m
 from consult import patient as p
 from consult import people as o
+from consult.feedback_entry import FeedbackEntry
 from consult.rules import Rules
 
 
@@ -116,7 +117,14 @@ class Consultations(Protocol):
     def next_number(self, day: date) -> int: ...
     def worklist(self, query: WorklistQuery, *, viewer: o.Actor) -> Sequence[WorklistRow]: ...
     def counts(self, query: WorklistQuery) -> Mapping[m.State, int]: ...
-    def due_before(self, moment: datetime, *, limit: int = 100) -> Sequence[m.Consultation]: ...
+    def due_before(self, moment: datetime, *, limit: int = 100) -> Sequence[m.Consultation]:
+        """Feedback that is late holds nobody up and is left out."""
+        ...
+
+    def resting(self, state: m.State, since: datetime, *, limit: int = 100) -> Sequence[m.Consultation]:
+        """In this state (acknowledged or feedback) since that moment or longer, the longest first."""
+        ...
+
 
     def request(self, id: m.ConsultationId) -> m.RequestVersion | None:
         """The newest version."""
@@ -149,6 +157,9 @@ class Consultations(Protocol):
         ...
 
     def mark_read(self, id: m.ConsultationId, membership: o.MembershipId, *, at: datetime) -> None: ...
+    def mark_unread(self, id: m.ConsultationId, membership: o.MembershipId) -> None:
+        """News that changes no state."""
+        ...
 
 
 class Offers(Protocol):
@@ -210,6 +221,16 @@ class Reports(Protocol):
     def inbox(
         self, organisation: o.OrganisationId, *, open_only: bool = True, limit: int = 100
     ) -> Sequence[m.Filing]: ...
+
+
+class Feedback(Protocol):
+    def of(self, consultation: m.ConsultationId) -> Sequence[FeedbackEntry]:
+        """Oldest first."""
+        ...
+
+    def add(self, entry: FeedbackEntry) -> None:
+        """Conflict when the clinic has told of the day, or the expert has rated, already."""
+        ...
 
 
 class Studies(Protocol):
@@ -291,6 +312,8 @@ class UnitOfWork(Protocol):
     def reports(self) -> Reports: ...
     @property
     def studies(self) -> Studies: ...
+    @property
+    def feedback(self) -> Feedback: ...
     @property
     def events(self) -> Events: ...
     @property

@@ -41,7 +41,10 @@ class Rules:
     deadlines: Deadlines = field(default_factory=Deadlines)
     calendar: WorkingCalendar = field(default_factory=WorkingCalendar)
     utc_offset: timedelta = timedelta(hours=8)     # the wall clock in which days, numbers and windows are meant
-    expert_access_days: int = 30                   # after the consultation closed (DOMAIN §6)
+    expert_access_days: int = 45                   # after the consultation closed (DOMAIN §6): past the 30-day outcome
     two_signatures: frozenset[Service] = frozenset()   # services whose report a reviewer signs too
     named_offer_days: int = 1                      # working days a routine direct request waits for its expert
+    feedback_days: int = 7                         # after the acknowledgement the clinic is asked for feedback
+    feedback_within_days: int = 7                  # each outcome is told so long after its day
+    archive_days: int = 45                         # feedback that nobody gives is asked for so long
     report_channels: tuple[str, ...] = ("inbox", "archive", "webhook")

@@ -32,6 +32,7 @@ FIELDS: Mapping[str, str] = {
     "digest_mismatch": "文件在签名过程中发生了变化，请重新签发",
     "bad_date": "日期有误，请核对",
     "unusable_image": "图像无法使用，请移除后重新放入",
+    "outcome_too_early": "{day} 天结局最早可在 {date} 填写；不再随访的可以提前填写",
     "signature_missing": "缺少签名，请重新签发",
 }
 CONFLICTS: Mapping[str, str] = {
@@ -44,5 +45,7 @@ CONFLICTS: Mapping[str, str] = {
     "revision_open": "已有一份修订正在书写，请先签发或放弃。",
     "reviewer_missing": "此类报告需要两人签名，请先邀请复核医师。",
     "approval_missing": "复核医师还没有通过当前这一版，请先请其复核。",
+    "feedback_given": "这一天的反馈已经填写，不能再改。",
+    "already_rated": "您已经评价过这份申请，不能再改。",
     "takes_part_already": "该专家已参加这次会诊。",
 }

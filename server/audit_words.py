@@ -110,3 +110,5 @@ ACTION: Mapping[str, str] = {
     "report.copy_text": _("复制报告文字"),
     "report.acknowledge": _("签收报告"),
 }
+    "feedback.give": _("填写反馈"),
+    "feedback.rate": _("评价申请"),

@@ -9,6 +9,8 @@ from typing import Any
 
 from consult import model as m
 from consult.access import Action, Opened, allowed_actions, may, open_consultation, surviving
+from consult.feedback import RATEABLE, due_day, has_rated, last_day_from
+from consult.feedback_entry import FeedbackEntry, Side
 from consult.lifecycle import Trigger, deletable, steps
 from consult.moving import pullers_of
 from consult.patient import IdentifierSystem, Patient, Sex
@@ -32,6 +34,15 @@ class Person:
     part: m.Part
     since: datetime
     until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What the clinic's feedback dialog begins with. `before`: its earlier entry; `last_from`: see last_day_from."""
+
+    day: int
+    last_from: datetime
+    before: FeedbackEntry | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +73,9 @@ class Case:
     versions: Sequence[m.ReportVersion]
     filings: Sequence[m.Filing]
     lines: Sequence[Line]
+    feedback: Sequence[FeedbackEntry]
+    asking: Asking | None
+    may_rate: bool
 
     def can(self, action: str) -> bool:
         """`case.can("room.enter")` in a template."""
@@ -118,6 +132,17 @@ def _people(uow: UnitOfWork, consultation: m.Consultation) -> list[Person]:
     return found
 
 
+_FEEDBACK = {Trigger.ASK_FEEDBACK, Trigger.GIVE_FEEDBACK}
+
+
+def _asking(uow: UnitOfWork, consultation: m.Consultation, entries: Sequence[FeedbackEntry]) -> Asking:
+    return Asking(
+        day=due_day(entries),
+        last_from=last_day_from(uow, consultation),
+        before=next((x for x in reversed(entries) if x.side is Side.CLINIC), None),
+    )
+
+
 def read_case(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, note: bool = True) -> Case:
     """The consultation as far as `actor` may see it; NotFound for a stranger. `note`: audit it and mark it read."""
     opened = open_consultation(uow, actor, consultation, Action.REQUEST_STATUS)
@@ -133,11 +158,13 @@ def read_case(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, 
     offers = [x for x in uow.offers.of(found.id) if x.outcome is m.OfferOutcome.OPEN]
     target = found.target_organisation
     reports = Action.REPORT_READ in actions
+    entries = uow.feedback.of(found.id) if Action.FEEDBACK_READ in actions else ()
+    triggers = steps(found, pullers_of(opened))
     return Case(
         consultation=found,
         opened=opened,
         actions=actions,
-        triggers=steps(found, pullers_of(opened)),
+        triggers=triggers,
         full=full,
         may_delete=deletable(found) and Action.REQUEST_WRITE in actions,
         requesting_name=uow.people.organisation(found.organisation).short_name,
@@ -158,6 +185,9 @@ def read_case(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, 
         versions=uow.reports.versions(found.id) if reports else (),
         filings=uow.reports.filings(found.id) if reports else (),
         lines=timeline(uow, actor=actor, consultation=found.id) if full else (),
+        feedback=entries,
+        asking=_asking(uow, found, entries) if set(triggers) & _FEEDBACK else None,
+        may_rate=Action.FEEDBACK_RATE in actions and found.state in RATEABLE and not has_rated(entries, actor),
     )
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from aiohttp import web
 
+from consult.feedback import archive_unanswered, ask_for_feedback
 from consult.triage import expire_offers, expire_returned
 from server import keys
 from server.storage.unit import SqlUnitOfWork
@@ -13,6 +14,7 @@ from server.storage.unit import SqlUnitOfWork
 KEEP_ENDED = timedelta(days=1)
 OFFERS_SECONDS = 2.0
 RETURNED_SECONDS = 60.0
+FEEDBACK_SECONDS = 300.0
 GRANTS_SECONDS = 10.0
 LOGINS_SECONDS = 600.0
 UPLOADS_SECONDS = 3600.0
@@ -23,6 +25,8 @@ def plan(app: web.Application) -> None:
     tasks, work = app[keys.TASKS], app[keys.WORK]
     tasks.every("expire_offers", OFFERS_SECONDS, lambda: work.run(expire_offers))
     tasks.every("expire_returned", RETURNED_SECONDS, lambda: work.run(expire_returned))
+    tasks.every("ask_for_feedback", FEEDBACK_SECONDS, lambda: work.run(ask_for_feedback))
+    tasks.every("archive_unanswered", FEEDBACK_SECONDS, lambda: work.run(archive_unanswered))
     tasks.every("flush_grants", GRANTS_SECONDS, app[keys.GRANTS].flush)
     tasks.every("sweep_logins", LOGINS_SECONDS, lambda: work.run(sweep_logins))
     tasks.every("sweep_uploads", UPLOADS_SECONDS, app[keys.UPLOADING].sweep)

@@ -134,13 +134,16 @@ def api_patients() -> Sequence[Route]:
 
 def api_consultations() -> Sequence[Route]:
     from server.api import consultations as c
-    from server.api import requests
+    from server.api import feedback, requests
     from server.pages import consultation as pages
     from server.pages import request as form
 
     doctors = roles(Role.CLINIC_DOCTOR)
     return (
         Route("GET", "/consultations/new", form.new, doctors),
+        Route("GET", "/api/consultations/{id}/feedback", feedback.read, consultation("feedback_read")),
+        Route("POST", "/api/consultations/{id}/feedback", feedback.give, consultation("feedback")),
+        Route("POST", "/api/consultations/{id}/rating", feedback.rate, consultation("rating")),
         Route("GET", "/consultations/{id}/edit", form.edit, consultation("write")),
         Route("GET", "/api/targets", requests.targets, doctors),
         Route("GET", "/api/consultations/{id}/request", requests.read, consultation("write")),

@@ -65,7 +65,7 @@ class Session(Section, frozen=True, kw_only=True):
 class Access(Section, frozen=True, kw_only=True):
     expert_days_after_close: Annotated[
         int, Meta(description="an expert still sees a closed consultation for this many days", ge=0)
-    ] = 30
+    ] = 45
     two_signatures: Annotated[
         tuple[Service, ...], Meta(description="services whose report a second reader signs too")
     ] = ()
@@ -92,6 +92,15 @@ class Deadlines(Section, frozen=True, kw_only=True):
     named_offer_days: Annotated[
         int, Meta(description="a routine request to a named expert waits for them, working days", ge=1)
     ] = 1
+    feedback_days: Annotated[
+        int, Meta(description="the clinic is asked for feedback this many days after it acknowledged the report", ge=0)
+    ] = 7
+    feedback_within_days: Annotated[
+        int, Meta(description="the outcome at 7 and at 30 days is told within this many days", ge=1)
+    ] = 7
+    archive_days: Annotated[
+        int, Meta(description="feedback that stays out is waited for this many days, then archived", ge=31)
+    ] = 45
     holidays: Annotated[tuple[date, ...], Meta(description="days off besides weekends (ISO dates)")] = ()
     working_weekends: Annotated[tuple[date, ...], Meta(description="weekend days that are worked (ISO dates)")] = ()
 
@@ -210,6 +219,9 @@ def clinical_rules(settings: Settings) -> rules.Rules:
         expert_access_days=settings.access.expert_days_after_close,
         two_signatures=frozenset(settings.access.two_signatures),
         named_offer_days=given.named_offer_days,
+        feedback_days=given.feedback_days,
+        feedback_within_days=given.feedback_within_days,
+        archive_days=given.archive_days,
         # The pager hears of offers (server/filing/webhook.py); reports go to the inbox and into the archive.
         report_channels=("inbox", "archive"),
     )

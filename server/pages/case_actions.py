@@ -16,7 +16,7 @@ from server.i18n import N_
 
 Kind = Literal[
     "post", "reason", "link", "accept", "decline", "return", "material", "offer", "reassign", "schedule", "reschedule",
-    "cancel", "convert", "note",
+    "cancel", "convert", "note", "feedback",
 ]  # fmt: skip
 
 
@@ -54,6 +54,8 @@ DOINGS: Mapping[Trigger, Doing] = {
         Doing(trigger=_T.PROVIDE_MATERIAL, label=N_("资料已补齐"), kind="note", to="provide-material", icon="check",
               text=N_("专家会收到通知，会诊回到原来的步骤。"), reason=N_("补充说明（选填）")),
         Doing(trigger=_T.ACKNOWLEDGE, label=N_("查看并签收报告"), kind="link", to="report", icon="file-text"),
+        Doing(trigger=_T.GIVE_FEEDBACK, label=N_("反馈"), kind="feedback", to="feedback", icon="message-square"),
+        Doing(trigger=_T.ASK_FEEDBACK, label=N_("反馈"), kind="feedback", to="feedback", icon="message-square"),
         Doing(trigger=_T.ESCALATE, label=N_("重新分诊"), kind="reason", to="escalate", icon="undo-2",
               text=N_("会诊回到分诊，可以继续派给专家。"), reason=N_("原因")),
         Doing(trigger=_T.SCHEDULE, label=N_("约定时间"), kind="schedule", to="schedule", icon="calendar"),
@@ -87,6 +89,7 @@ DOINGS: Mapping[Trigger, Doing] = {
 NEXT: tuple[Trigger, ...] = (
     _T.SUBMIT, _T.RESUBMIT, _T.ACCEPT, _T.RECEIVE, _T.OFFER, _T.FINISH, _T.PROVIDE_MATERIAL, _T.ACKNOWLEDGE,
     _T.SIGN, _T.START_REPORT, _T.START, _T.CHECK_IN, _T.START_REVIEW, _T.ESCALATE, _T.RESCHEDULE,
+    _T.GIVE_FEEDBACK, _T.ASK_FEEDBACK,
 )  # fmt: skip
 
 

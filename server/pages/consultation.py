@@ -49,7 +49,8 @@ TRIGGERS: Mapping[str, str] = {
     "request_material": N_("要求补充资料"), "provide_material": N_("补齐资料"), "continue_without": N_("不再等待资料"),
     "start_report": N_("开始书写报告"), "sign": N_("签发报告"), "deliver": N_("报告送达"),
     "acknowledge": N_("签收报告"), "ask_feedback": N_("请求反馈"),
-    "give_feedback": N_("反馈"), "archive": N_("归档"), "release": N_("释放"),
+    "give_feedback": N_("填写反馈"), "record_feedback": N_("填写反馈"), "rate_request": N_("评价申请"),
+    "archive": N_("归档"), "release": N_("释放"),
     "reassign": N_("改派"), "take_over": N_("接手"), "withdraw": N_("撤回"), "cancel": N_("取消"),
     "mark_no_show": N_("记录未到"), "expire": N_("超时"), "escalate": N_("重新分诊"), "convert": N_("转办"),
     "enter_in_error": N_("作废"), "record_consent": N_("记录知情同意"), "withdraw_consent": N_("撤回知情同意"),
@@ -81,10 +82,39 @@ WAITS: Mapping[m.State, str] = {
     m.State.REPORTING: N_("专家正在书写报告。"), m.State.SIGNED: N_("报告已签发，正在送达。"),
     m.State.DELIVERED: N_("报告已送达，等待申请医生签收。"), m.State.ACKNOWLEDGED: N_("报告已签收。"),
     m.State.NO_SHOW: N_("对方没有按时到场，可以改约。"), m.State.EXPIRED: N_("已超过时限。"),
+    m.State.FEEDBACK: N_("等待申请医生反馈结局。"),
 }  # fmt: skip
 
 
 def shown(line: Line) -> bool:
+# What became of it, in the words of the dialog (static/js/feedback.js).
+HEARD: Mapping[str, Mapping[str, str]] = {
+    "adoption": {
+        "adopted": N_("采纳"), "partly": N_("部分采纳"), "not": N_("未采纳"),
+    },
+    "outcome": {
+        "improved": N_("好转"), "unchanged": N_("无变化"), "worse": N_("加重"), "referred": N_("已转诊"),
+        "died": N_("死亡"), "lost": N_("失访"),
+    },
+}  # fmt: skip
+
+
+def asking_view(case: Case) -> dict[str, Any] | None:
+    """What the feedback dialog begins with; None where it is not this person's to give."""
+    asking = case.asking
+    if asking is None:
+        return None
+    before = asking.before
+    return {
+        "day": asking.day,
+        "last_from": asking.last_from.isoformat(),
+        "told": [x.day for x in case.feedback if x.day],
+        "adoption": before.adoption if before else None,
+        "reason": before.reason if before else "",
+        "plan_changed": before.plan_changed if before else None,
+    }
+
+
     """Whether the timeline tells of it: autosaves and the picture that holds a signature are no news."""
     if line.trigger == "add_document":
         return line.payload.get("kind") not in {"signature", "consent"}
@@ -165,6 +195,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         scopes=CONSENT_SCOPES,
         relations=RELATIONS,
         triggers=TRIGGERS,
+        heard=HEARD,
         lines=[x for x in case.lines if shown(x)],
         editable=case.can("request.write") and may_edit(case.consultation),
         sent=request.query.get("sent") == "1",
@@ -184,6 +215,7 @@ async def page(request: web.Request) -> web.StreamResponse:
             "share": case.can("studies.share"),
             "windows": [{"start": x.start.isoformat(), "end": x.end.isoformat()} for x in windows],
             "documents": [{"id": x.id, "title": x.title, "pages": x.pages} for x in case.documents],
+            "feedback": asking_view(case),
         },
     )
 

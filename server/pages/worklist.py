@@ -165,6 +165,7 @@ ACTIONS: Mapping[tuple[str, m.State], str] = {
     ("clinic_doctor", _S.RETURNED): N_("去补充"),
     ("clinic_doctor", _S.AWAITING_MATERIAL): N_("去补充"),
     ("clinic_doctor", _S.DELIVERED): N_("查看并签收"),
+    ("clinic_doctor", _S.FEEDBACK): N_("去反馈"),
     ("clinic_doctor", _S.CHECKED_IN): N_("进入"),
     ("clinic_doctor", _S.IN_SESSION): N_("进入"),
     ("expert", _S.CHECKED_IN): N_("进入"),

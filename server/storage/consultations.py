@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
 from consult import model as m
 from consult import patient as p
@@ -74,13 +74,26 @@ class Consultations(Repository):
         return count_states(self.link, query)
 
     def due_before(self, moment: datetime, *, limit: int = 100) -> Sequence[m.Consultation]:
-        """Deadline at or before the moment, the oldest deadline first."""
+        """Deadline at or before the moment, the oldest deadline first; feedback aside."""
         c = _T.consultation.c
         return self._list(
             rows.consultation,
             c.due_at.is_not(None),
             c.due_at <= moment,
+            c.state != m.State.FEEDBACK,
             order=(c.due_at, c.id),
+            limit=limit,
+        )
+
+    def resting(self, state: m.State, since: datetime, *, limit: int = 100) -> Sequence[m.Consultation]:
+        """In the state since the moment or longer, the longest first."""
+        c = _T.consultation.c
+        return self._list(
+            rows.consultation,
+            c.state == state,
+            text("state IN ('acknowledged', 'feedback')"),  # the partial index's own words, so that it is used
+            c.state_since <= since,
+            order=(c.state_since, c.id),
             limit=limit,
         )
 
@@ -217,6 +230,11 @@ class Consultations(Repository):
                 .where(c.consultation == id, c.membership == membership, c.at < at)
                 .values(at=at)
             )
+
+    def mark_unread(self, id: m.ConsultationId, membership: o.MembershipId) -> None:
+        """As if it had never been opened."""
+        c = _T.read_mark.c
+        self.link.execute(delete(_T.read_mark).where(c.consultation == id, c.membership == membership))
 
     def _close(self, statement: Any, exists: Any) -> None:
         if self.link.execute(statement).rowcount == 0 and self.link.execute(exists).first() is None:

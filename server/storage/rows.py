@@ -10,6 +10,7 @@ from sqlalchemy.engine import Row
 from consult import model as m
 from consult import patient as p
 from consult import people as o
+from consult.feedback_entry import FeedbackEntry
 from server.storage import tables as t
 from server.storage import tables_more as s
 
@@ -78,6 +79,7 @@ report = Mapper(m.Report, t.report)
 report_version = Mapper(m.ReportVersion, t.report_version)
 signature = Mapper(m.Signature, t.signature)
 filing = Mapper(m.Filing, t.filing)
+feedback = Mapper(FeedbackEntry, s.feedback)
 order = Mapper(m.ExamOrder, s.exam_order)
 match = Mapper(m.StudyMatch, s.study_match)
 share = Mapper(m.StudyShare, s.study_share)

@@ -1,5 +1,11 @@
-"""The schema as SQL text, rendered from the tables. `migrations/0001_*.sql` is this text, kept; a test compares."""
+"""The schema as SQL text, rendered from the tables. The files of `migrations/` are this text, kept; a test compares.
 
+A table or index that came later says so: `info={"upgrade": n}`; without it, it belongs to the first upgrade.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Index, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -7,6 +13,7 @@ from server.storage import tables  # noqa: F401 fills the metadata
 from server.storage.columns import metadata
 from server.storage.tables_more import INSERT_ONLY
 
+UPGRADES = ("initial", "feedback")
 END = "\n;;\n"  # between statements: triggers hold semicolons of their own
 
 _PG_FUNCTION = """CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -15,31 +22,42 @@ BEGIN
 END $$"""
 
 
-def render(engine: str) -> str:
-    """All statements that make an empty database into the present schema, for "sqlite" or "postgresql"."""
+def _upgrade(item: Table | Index) -> int:
+    return int(item.info.get("upgrade", 1))
+
+
+def render(engine: str, n: int = 1) -> str:
+    """The statements of upgrade `n`, for "sqlite" or "postgresql": its tables, its indexes, its guards."""
     dialect = sqlite.dialect() if engine == "sqlite" else postgresql.dialect()  # type: ignore[no-untyped-call]
     statements: list[str] = []
     for table in metadata.sorted_tables:
-        statements.append(str(CreateTable(table).compile(dialect=dialect)))
+        whole = _upgrade(table) == n
+        if whole:
+            statements.append(str(CreateTable(table).compile(dialect=dialect)))
         for index in sorted(table.indexes, key=lambda i: str(i.name)):
-            statements.append(str(CreateIndex(index).compile(dialect=dialect)))
-    statements += _guards_sqlite() if engine == "sqlite" else _guards_postgres()
+            if (whole and not index.info) or index.info.get("upgrade") == n:
+                statements.append(str(CreateIndex(index).compile(dialect=dialect)))
+    names = [x for x in INSERT_ONLY if _upgrade(metadata.tables[x]) == n]
+    if engine == "sqlite":
+        statements += _guards_sqlite(names)
+    else:
+        statements += [*([_PG_FUNCTION] if n == 1 else []), *_guards_postgres(names)]
     tidy = ["\n".join(line.rstrip() for line in s.strip().splitlines()) for s in statements]
     return END.join(tidy) + "\n"
 
 
-def _guards_sqlite() -> list[str]:
+def _guards_sqlite(names: Sequence[str]) -> list[str]:
     return [
         f"CREATE TRIGGER {name}_no_{verb.lower()} BEFORE {verb} ON {name} "
         f"BEGIN SELECT RAISE(ABORT, '{name} is insert-only'); END"
-        for name in INSERT_ONLY
+        for name in names
         for verb in ("UPDATE", "DELETE")
     ]
 
 
-def _guards_postgres() -> list[str]:
-    found = [_PG_FUNCTION]
-    for name in INSERT_ONLY:
+def _guards_postgres(names: Sequence[str]) -> list[str]:
+    found = []
+    for name in names:
         found.append(
             f"CREATE TRIGGER {name}_insert_only BEFORE UPDATE OR DELETE ON {name} "
             "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
@@ -52,12 +70,13 @@ def _guards_postgres() -> list[str]:
 
 
 def main() -> None:
-    """Write the rendering into `migrations/0001_initial.*.sql` (only until the first release)."""
+    """Write each upgrade's rendering into `migrations/` (only until the first release)."""
     from pathlib import Path
 
     folder = Path(__file__).parent / "migrations"
-    for engine in ("sqlite", "postgresql"):
-        (folder / f"0001_initial.{engine}.sql").write_text(render(engine), encoding="utf-8")
+    for n, name in enumerate(UPGRADES, start=1):
+        for engine in ("sqlite", "postgresql"):
+            (folder / f"{n:04}_{name}.{engine}.sql").write_text(render(engine, n), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -128,6 +128,10 @@ consultation = table(
     UniqueConstraint("number"),
 )
 
+# What the two ticks of the feedback loop look for.
+Index("ix_consultation_resting", consultation.c.state, consultation.c.state_since, consultation.c.id,
+      sqlite_where=sql("state IN ('acknowledged', 'feedback')"),
+      postgresql_where=sql("state IN ('acknowledged', 'feedback')"), info={"upgrade": 2})
 Index("ix_consultation_due", consultation.c.due_at, consultation.c.id, sqlite_where=sql("due_at IS NOT NULL"),
       postgresql_where=sql("due_at IS NOT NULL"))
 

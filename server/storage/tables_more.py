@@ -3,6 +3,7 @@
 from sqlalchemy import Boolean, CheckConstraint, Column, Index, Text, UniqueConstraint
 from sqlalchemy import text as sql
 
+from consult import feedback_entry as f
 from consult import model as m
 from server.storage.columns import Json, key, moment, number, ref, table, text, version, word
 
@@ -56,6 +57,31 @@ study_share = table(
 )
 Index("ux_study_share_open", study_share.c.consultation, study_share.c.study_uid, unique=True,
       sqlite_where=sql("until IS NULL"), postgresql_where=sql("until IS NULL"))
+
+feedback = table(
+    "feedback",
+    key(),
+    ref("consultation", "consultation.id", index=True),
+    word("side", f.Side),
+    ref("by", "membership.id"),
+    moment("at"),
+    number("day", null=True),
+    word("adoption", f.Adoption, null=True),
+    text("reason"),
+    Column("plan_changed", Boolean),
+    text("done"),
+    word("outcome", f.Outcome, null=True),
+    number("rating", null=True),
+    text("comment"),
+    Column("final", Boolean, nullable=False),
+    CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
+    info={"upgrade": 2},
+)
+# The clinic tells of each day once, an expert rates once.
+Index("ux_feedback_day", feedback.c.consultation, feedback.c.day, unique=True,
+      sqlite_where=sql("side = 'clinic'"), postgresql_where=sql("side = 'clinic'"))
+Index("ux_feedback_rating", feedback.c.consultation, feedback.c.by, unique=True,
+      sqlite_where=sql("side = 'expert'"), postgresql_where=sql("side = 'expert'"))
 
 # The two logs name their subjects as text and reference nothing: they must take a row whatever else exists.
 event = table(
@@ -172,6 +198,6 @@ outbox = table(
 
 setting = table("setting", key("name"), Column("value", Json, nullable=False))
 
-INSERT_ONLY = ("report_version", "report_pdf", "signature", "event", "audit")
+INSERT_ONLY = ("report_version", "report_pdf", "signature", "event", "audit", "feedback")
 
 

@@ -17,6 +17,7 @@ from server.storage.audit import Audit
 from server.storage.consultations import Consultations
 from server.storage.errors import Broken
 from server.storage.events import Events
+from server.storage.feedback import Feedback
 from server.storage.grants import Grants
 from server.storage.listing import refresh
 from server.storage.meetings import Meetings
@@ -53,6 +54,7 @@ class SqlUnitOfWork:
         self.meetings = Meetings(self.link)
         self.reports = Reports(self.link)
         self.studies = Studies(self.link)
+        self.feedback = Feedback(self.link)
         self.events = Events(self.link)
         self.audit = Audit(self.link)
         self.accounts = Accounts(self.link)

@@ -1,6 +1,7 @@
 // One consultation: its steps, studies, documents, chat. What changed elsewhere is fetched without losing what is typed.
 import { api, pageData, Problem } from './api.js';
 import { pickTarget } from './consultation-target.js';
+import { giveFeedback, rateRequest } from './feedback.js';
 import { t } from './i18n.js';
 import { subscribe } from './live.js';
 import { acceptOffer, declineOffer, returnRequest } from './offers.js';
@@ -162,6 +163,8 @@ const KINDS = {
   accept: async (button) => { if (await acceptOffer(data.id, button)) again(); },
   decline: async () => { if (await declineOffer(data.id)) location.assign('/'); },
   return: async () => { if (await returnRequest(data.id, data.version)) again(); },
+  feedback: async () => { if (await giveFeedback(url('feedback'), data.feedback, data.version)) again(); },
+  rate: async () => { if (await rateRequest(url('rating'))) again(); },
   material: askItems,
   cancel: askCancel,
   convert: askConvert,
@@ -291,7 +294,7 @@ subscribe(`consultation:${data.id}`, async (note) => {
     const { messages } = await api('GET', url('messages')).catch(() => ({ messages: [] }));
     messages.forEach(addLine);
   }
-  if (stale || !note?.state || note.state === data.state) return;
+  if (stale || !note?.state || (note.state === data.state && !note.feedback)) return;
   stale = true;
   const typing = text?.value.trim() || document.querySelector('dialog[open]');
   if (!typing) again();

@@ -15,7 +15,7 @@ from consult.errors import Conflict, NotFound
 from consult.ports import UnitOfWork
 from consult.rules import Rules
 from tests.domain.fakes_consultations import FakeConsultations
-from tests.domain.fakes_records import FakeAudit, FakeEvents, FakeMeetings, FakeReports, FakeStudies
+from tests.domain.fakes_records import FakeAudit, FakeEvents, FakeFeedback, FakeMeetings, FakeReports, FakeStudies
 from tests.domain.fakes_store import Shelf
 
 NOON = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)      # Monday, noon in China
@@ -198,6 +198,7 @@ class FakeUnitOfWork:
         self.meetings = FakeMeetings()
         self.reports = FakeReports()
         self.studies = FakeStudies()
+        self.feedback = FakeFeedback()
         self.events = FakeEvents()
         self.audit = FakeAudit()
         self.consultations = FakeConsultations(self)

@@ -141,8 +141,16 @@ class FakeConsultations:
         return Counter(x.state for x in self._matching(query))
 
     def due_before(self, moment: datetime, *, limit: int = 100) -> Sequence[m.Consultation]:
-        late = [x for x in self._items.all() if x.due_at is not None and x.due_at <= moment]
+        late = [
+            x
+            for x in self._items.all()
+            if x.due_at is not None and x.due_at <= moment and x.state is not m.State.FEEDBACK
+        ]
         return sorted(late, key=lambda x: x.due_at or moment)[:limit]
+
+    def resting(self, state: m.State, since: datetime, *, limit: int = 100) -> Sequence[m.Consultation]:
+        found = [x for x in self._items.all() if x.state is state and x.state_since <= since]
+        return sorted(found, key=lambda x: (x.state_since, x.id))[:limit]
 
     def request(self, id: m.ConsultationId) -> m.RequestVersion | None:
         return next(iter(reversed(self.requests(id))), None)
@@ -220,3 +228,6 @@ class FakeConsultations:
 
     def mark_read(self, id: m.ConsultationId, membership: o.MembershipId, *, at: datetime) -> None:
         self._read[id, membership] = at
+
+    def mark_unread(self, id: m.ConsultationId, membership: o.MembershipId) -> None:
+        self._read.pop((id, membership), None)

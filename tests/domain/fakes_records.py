@@ -10,6 +10,7 @@ from consult import model as m
 from consult import patient as p
 from consult import people as o
 from consult.errors import Conflict, NotFound
+from consult.feedback_entry import FeedbackEntry, Side
 from tests.domain.fakes_store import Shelf
 
 
@@ -234,6 +235,22 @@ class FakeStudies:
     def void_match(self, id: str, *, by: o.MembershipId | None, at: datetime, reason: str) -> None:
         match = self._matches.get(id)
         self._matches.put(id, replace(match, voided_at=at, voided_by=by, voided_reason=reason))
+
+
+class FakeFeedback:
+    def __init__(self) -> None:
+        self._entries: list[FeedbackEntry] = []
+
+    def of(self, consultation: m.ConsultationId) -> Sequence[FeedbackEntry]:
+        return [x for x in self._entries if x.consultation == consultation]
+
+    def add(self, entry: FeedbackEntry) -> None:
+        for x in self.of(entry.consultation):
+            same_day = entry.side is Side.CLINIC and x.day == entry.day
+            same_expert = entry.side is Side.EXPERT and x.by == entry.by
+            if x.side is entry.side and (same_day or same_expert):
+                raise Conflict(field="feedback")
+        self._entries.append(entry)
 
 
 class FakeEvents:

@@ -4,7 +4,7 @@ A cell is one character for each of four situations, in this order:
   own      the person's own part in it (see the fixtures below)
   same     somebody else's, in the same organisation
   other    of organisations the person has nothing to do with
-  closed   own, acknowledged more than thirty days ago
+  closed   own, acknowledged more than forty-five days ago
 `+` may · `x` sees the object and may not do this (NotAllowed) · `.` answered like "does not exist" (NotFound)
 
 doctor      own: referring doctor, report being written · same: a colleague's (C)
@@ -80,6 +80,9 @@ report.sign         x..x   +...   ....    xx.x       xx.x       ....      ....  
 report.append       x..x   +...   ....    xx.x       xx.x       ....      ....     xxxx    ....
 report.acknowledge  +..+   x...   ....    xx.x       xx.x       ....      ....     xxxx    ....
 report.verify       +..+   +...   ....    ....       ....       ....      ....     ++++    ....
+feedback.read       +..+   +...   ....    ....       ....       ....      ....     ....    ....
+feedback.give       +..+   x...   ....    ....       ....       ....      ....     ....    ....
+feedback.rate       x..x   +...   ....    ....       ....       ....      ....     ....    ....
 audit.read          +..+   ....   ....    ....       ....       ....      ....     ++++    ....
 """
 
@@ -152,7 +155,7 @@ def cases() -> tuple[World, dict[tuple[str, str], tuple[Actor, m.Consultation]]]
     invite(w, closed, m.SeatState.IN)
     end_session(w, closed)
     closed_other = closed
-    w.wait(days=31)
+    w.wait(days=46)
     own = w.reporting()
     invite(w, own, m.SeatState.IN)
     lobby = w.reporting()
@@ -253,7 +256,7 @@ def test_a_consultation_that_does_not_exist_answers_like_one_that_is_not_yours(w
 
 def test_the_experts_access_lasts_until_the_setting_says(world: World) -> None:
     case = world.acknowledged()
-    world.wait(days=30)
+    world.wait(days=45)
     assert outcome(world, world.expert, Action.PIXELS_READ, case) == "+"
     world.wait(seconds=1)
     assert outcome(world, world.expert, Action.PIXELS_READ, case) == "."
@@ -272,7 +275,7 @@ def test_the_clock_of_access_starts_at_acknowledgement_whatever_follows(world: W
         world.uow, world.doctor, f"consultation:{case.id}", "ask_feedback",
         before=case.state, after=later.state,
     )  # fmt: skip
-    world.wait(days=11)
+    world.wait(days=26)
     assert outcome(world, world.expert, Action.REPORT_READ, world.get(case)) == "."
 
 

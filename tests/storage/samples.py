@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from consult import model as m
 from consult import patient as p
 from consult import people as o
+from consult.feedback_entry import Adoption, FeedbackEntry, Outcome, Side
 
 T0 = datetime(2026, 11, 20, 1, 2, 3, 456789, tzinfo=UTC)
 
@@ -102,6 +103,20 @@ def signature(version="v1", staff="s-expert", membership=EXPERT, part=m.Part.EXP
     return m.Signature(
         report_version=version, staff=staff, membership=membership, part=part, certificate="f" * 64, at=T0
     )
+
+
+def feedback(id="y1", **more):
+    values = {
+        "consultation": "c1", "side": Side.CLINIC, "by": DOCTOR, "at": T0, "day": 7, "adoption": Adoption.PARTLY,
+        "reason": "患者不愿住院", "plan_changed": True, "done": "加用倍他乐克", "outcome": Outcome.IMPROVED, "rating": 4,
+        "comment": "很有帮助",
+    } | more
+    return FeedbackEntry(id=id, **values)
+
+
+def rating(id="y9", **more):
+    values = {"consultation": "c1", "side": Side.EXPERT, "by": EXPERT, "at": T0, "rating": 5} | more
+    return FeedbackEntry(id=id, **values)
 
 
 def filing(id="x1", **more):

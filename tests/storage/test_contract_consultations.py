@@ -7,6 +7,7 @@ import pytest
 
 from consult import model as m
 from consult.errors import Conflict, NotFound, Stale, WrongState
+from consult.ports import WorklistQuery
 from tests.storage import samples as s
 
 
@@ -183,6 +184,7 @@ def test_due_consultations_come_with_the_oldest_deadline_first(store):
         for n, minutes in enumerate((30, 10, 20, None, 40)):
             due = None if minutes is None else s.after(minutes=minutes)
             s.with_consultation(uow, f"c{n}", due_at=due)
+        s.with_consultation(uow, "c9", due_at=s.T0, state=m.State.FEEDBACK)
 
     store.run(fill)
     found = store.read(lambda u: u.consultations.due_before(s.after(minutes=30)))
@@ -220,3 +222,36 @@ def test_only_open_offers_expire(store):
     store.run(fill)
     assert [x.id for x in store.read(lambda u: u.offers.expired(s.after(minutes=30)))] == ["f1", "f0"]
     assert [x.id for x in store.read(lambda u: u.offers.expired(s.after(minutes=30), limit=1))] == ["f1"]
+
+
+def test_what_rests_in_a_state_comes_with_the_longest_first(store):
+    def fill(uow):
+        for n, days in enumerate((3, 1, 2, 9)):
+            s.with_consultation(uow, f"c{n}", state=m.State.ACKNOWLEDGED, state_since=s.after(days=days))
+        s.with_consultation(uow, "c9", state=m.State.FEEDBACK, state_since=s.T0)
+
+    store.run(fill)
+
+    def resting(state, **span):
+        return [x.id for x in store.read(lambda u: u.consultations.resting(state, s.after(**span)))]
+
+    assert resting(m.State.ACKNOWLEDGED, days=3) == ["c1", "c2", "c0"]
+    assert resting(m.State.FEEDBACK, days=3) == ["c9"]
+    assert [x.id for x in store.read(lambda u: u.consultations.resting(m.State.ACKNOWLEDGED, s.after(days=3), limit=1))] == ["c1"]
+
+
+def test_news_that_changes_no_state_turns_a_row_unread_for_one_person(store):
+    def fill(uow):
+        s.with_consultation(uow)
+        for membership in (s.DOCTOR, s.COLLEAGUE):
+            uow.consultations.mark_read("c1", membership, at=s.after(hours=1))
+        uow.consultations.mark_unread("c1", s.DOCTOR)
+
+    store.run(fill)
+
+    def unread(viewer):
+        query = WorklistQuery(organisation=s.CLINIC)
+        return [x.unread for x in store.run(lambda u: u.consultations.worklist(query, viewer=viewer))]
+
+    assert unread(s.AS_DOCTOR) == [True]
+    assert unread(s.AS_COLLEAGUE) == [False]

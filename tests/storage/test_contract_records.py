@@ -222,3 +222,35 @@ def test_audit_rows_are_numbered_chained_and_filtered(store):
     assert list(store.read(lambda u: u.audit.rows(object="study:1"))) == [second]
     assert list(store.read(lambda u: u.audit.rows(staff="s-doctor"))) == [first]
     assert list(store.read(lambda u: u.audit.rows(organisation=s.HOSPITAL))) == []
+
+
+def test_feedback_is_kept_as_said_oldest_first(store):
+    def fill(uow):
+        s.with_consultation(uow)
+        s.with_consultation(uow, "c2")
+        uow.feedback.add(s.feedback())
+        uow.feedback.add(s.rating(at=s.after(days=1)))
+        uow.feedback.add(s.feedback("y2", day=30, at=s.after(days=30), rating=None, final=True))
+        uow.feedback.add(s.feedback("y3", consultation="c2"))
+
+    store.run(fill)
+    assert list(store.read(lambda u: u.feedback.of("c1"))) == [
+        s.feedback(), s.rating(at=s.after(days=1)),
+        s.feedback("y2", day=30, at=s.after(days=30), rating=None, final=True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "again", [s.feedback("y2", outcome="died"), s.feedback("y2", by=s.COLLEAGUE), s.rating("y2", rating=1)]
+)
+def test_the_clinic_tells_of_a_day_once_and_an_expert_rates_once(store, again):
+    def fill(uow):
+        s.with_consultation(uow)
+        uow.feedback.add(s.feedback())
+        uow.feedback.add(s.rating())
+
+    store.run(fill)
+    with pytest.raises(Conflict):
+        store.run(lambda u: u.feedback.add(again))
+    store.run(lambda u: u.feedback.add(s.rating("y3", by=s.SECOND)))
+    assert len(store.read(lambda u: u.feedback.of("c1"))) == 3

@@ -8,16 +8,17 @@ from sqlalchemy import delete, insert, text, update
 from consult.errors import Conflict, NotFound
 from server.storage.errors import Broken, Refused, StorageUnavailable
 from server.storage.tables import consultation, report_pdf, report_version, signature
-from server.storage.tables_more import INSERT_ONLY, audit, event
+from server.storage.tables_more import INSERT_ONLY, audit, event, feedback
 from server.storage.unit import verify_audit
 from tests.storage import samples as s
 
-TABLES = {t.name: t for t in (report_version, report_pdf, signature, event, audit)}
+TABLES = {t.name: t for t in (report_version, report_pdf, signature, event, audit, feedback)}
 
 
 def fill(uow):
     s.with_signed(uow)
     uow.events.append(s.event())
+    uow.feedback.add(s.feedback())
     uow.audit.append(s.audit())
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from server.storage import engine, migrations
 from server.storage.errors import SchemaMismatch
 from server.storage.migrations import Upgrade
-from server.storage.schema import render
+from server.storage.schema import UPGRADES, render
 
 
 def version(database):
@@ -35,7 +35,7 @@ def test_an_empty_database_is_brought_up_to_date_and_then_left_alone(database):
 
 
 def test_a_later_upgrade_is_applied_on_its_own(database):
-    migrations.apply(database)
+    migrations.apply(database, ours(database)[:1])
     extra = Upgrade(n=2, name="extra", sql="CREATE TABLE extra (a TEXT)\n;;\nINSERT INTO extra VALUES ('100%')\n")
     assert migrations.apply(database, [*ours(database)[:1], extra]) == 2
     with database.read() as connection:
@@ -44,7 +44,7 @@ def test_a_later_upgrade_is_applied_on_its_own(database):
 
 
 def test_an_upgrade_that_fails_leaves_the_old_schema(database):
-    migrations.apply(database)
+    migrations.apply(database, ours(database)[:1])
     bad = Upgrade(n=2, name="bad", sql="CREATE TABLE half (a TEXT)\n;;\nINSERT INTO nowhere VALUES (1)\n")
     with pytest.raises(Exception, match="nowhere"):
         migrations.apply(database, [*ours(database)[:1], bad])
@@ -68,10 +68,24 @@ def test_a_database_of_another_build_is_refused(database):
 
 
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])
-def test_the_kept_upgrades_say_what_the_tables_say(name):
+@pytest.mark.parametrize(("n", "title"), list(enumerate(UPGRADES, start=1)))
+def test_the_kept_upgrades_say_what_the_tables_say(name, n, title):
     """Change a table: before the first release run `python -m server.storage.schema`, afterwards add an upgrade."""
-    kept = resources.files(migrations).joinpath(f"0001_initial.{name}.sql").read_text(encoding="utf-8")
-    assert kept == render(name)
+    kept = resources.files(migrations).joinpath(f"{n:04}_{title}.{name}.sql").read_text(encoding="utf-8")
+    assert kept == render(name, n)
+
+
+def test_every_upgrade_is_rendered_from_the_tables():
+    assert [(u.n, u.name) for u in migrations.known("sqlite")] == list(enumerate(UPGRADES, start=1))
+
+
+def test_a_database_of_the_first_version_gains_the_table_of_feedback(database):
+    migrations.apply(database, ours(database)[:1])
+    with database.write() as connection, pytest.raises(Exception, match="feedback"):
+        connection.execute(text("SELECT * FROM feedback"))
+    migrations.apply(database)
+    with database.read() as connection:
+        assert connection.execute(text("SELECT count(*) FROM feedback")).scalar_one() == 0
 
 
 def test_both_engines_have_the_same_upgrades():

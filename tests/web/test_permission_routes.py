@@ -4,7 +4,7 @@ A cell has one character for each of five cases, in this order:
   own     referring doctor `doctor`, assigned expert `expert`; the report is being written
   same    the same clinic and hospital, but referred by `colleague` and assigned to `expert2`
   other   another clinic, another hospital
-  closed  like own, acknowledged more than thirty days ago
+  closed  like own, acknowledged more than forty-five days ago
   triage  like own, but nobody is assigned yet
 `+` may · `x` may not, whatever it is (403) · `.` answered exactly like what does not exist (404) · `!` not signed in (401)
 `o` answered exactly like what does not exist, which here is no 404: a technician searches the own organisation's archive,
@@ -77,6 +77,9 @@ draft           .....  .....     +....  .+...   .....      .....      xxxxx     
 sign            x..xx  .x...     +....  .+...   xx.xx      xx.xx      xxxxx        xxxxx          xxxxx
 acknowledge     +..++  .+...     x....  .x...   xx.xx      xx.xx      xxxxx        xxxxx          xxxxx
 report_read     +..++  .+...     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
+feedback        +..++  .+...     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
+feedback_give   +..++  .+...     x....  .x...   .....      .....      xxxxx        xxxxx          xxxxx
+feedback_rate   x..xx  .x...     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
 document_void   +..++  .+...     x....  .x...   ....x      .....      xxxxx        xxxxx          xxxxx
 study_search    +..++  .+...     +....  .+...   ....+      ++o++      xxxxx        xxxxx          xxxxx
 study_grant     +..++  .+...     +....  .+...   .....      ++.++      xxxxx        xxxxx          xxxxx
@@ -170,10 +173,14 @@ no_preview      GET    /api/reports/{id}/preview/{version:\\d{1,9}}/{key:[0-9.]{
 sign            POST   /api/reports/{id}/sign                            report  {"version": 999}
 sign            POST   /api/reports/{id}/approve                         report  {"version": 999}
 draft           POST   /api/consultations/{id}/reviewer                  consultation  {"membership": "x"}
+draft           POST   /api/consultations/{id}/reviewer/withdraw         consultation  {"membership": "x"}
 sign            POST   /api/consultations/{id}/amend                     consultation  {"reason": "x"}
 sign            POST   /api/consultations/{id}/append                    consultation  {"reason": "x"}
 sign            POST   /api/consultations/{id}/drop-revision             consultation  {}
 acknowledge     POST   /api/consultations/{id}/acknowledge               consultation  {}
+feedback        GET    /api/consultations/{id}/feedback                  consultation
+feedback_give   POST   /api/consultations/{id}/feedback                  consultation  {"version": 999}
+feedback_rate   POST   /api/consultations/{id}/rating                    consultation  {}
 report_read     POST   /api/report-versions/{id}/open                    version  {}
 report_read     GET    /api/report-versions/{id}/pages/{n:\\d{1,3}}      version
 report_read     GET    /api/report-versions/{id}/pdf                     version
@@ -325,7 +332,7 @@ def place(uow, city: City, situation: str, blob: str) -> dict[str, str]:
             created_at=uow.now,
         ))
     state = {"closed": m.State.ACKNOWLEDGED, "triage": m.State.TRIAGE}.get(situation, m.State.REPORTING)
-    since = uow.now - timedelta(days=40) if situation == "closed" else uow.now
+    since = uow.now - timedelta(days=50) if situation == "closed" else uow.now
     case = made["consultation"] = uow.new_id()
     uow.consultations.add(m.Consultation(
         id=case, number=f"HZ-{situation}", patient=made["patient"], organisation=clinic, requested_by=doctor.membership,
