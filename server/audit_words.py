@@ -109,6 +109,6 @@ ACTION: Mapping[str, str] = {
     "report.download": _("下载报告"),
     "report.copy_text": _("复制报告文字"),
     "report.acknowledge": _("签收报告"),
-}
     "feedback.give": _("填写反馈"),
     "feedback.rate": _("评价申请"),
+}

@@ -81,12 +81,11 @@ WAITS: Mapping[m.State, str] = {
     m.State.ASYNC_REVIEW: N_("专家正在阅读资料。"), m.State.AWAITING_MATERIAL: N_("等待申请方补充资料。"),
     m.State.REPORTING: N_("专家正在书写报告。"), m.State.SIGNED: N_("报告已签发，正在送达。"),
     m.State.DELIVERED: N_("报告已送达，等待申请医生签收。"), m.State.ACKNOWLEDGED: N_("报告已签收。"),
-    m.State.NO_SHOW: N_("对方没有按时到场，可以改约。"), m.State.EXPIRED: N_("已超过时限。"),
     m.State.FEEDBACK: N_("等待申请医生反馈结局。"),
+    m.State.NO_SHOW: N_("对方没有按时到场，可以改约。"), m.State.EXPIRED: N_("已超过时限。"),
 }  # fmt: skip
 
 
-def shown(line: Line) -> bool:
 # What became of it, in the words of the dialog (static/js/feedback.js).
 HEARD: Mapping[str, Mapping[str, str]] = {
     "adoption": {
@@ -115,6 +114,7 @@ def asking_view(case: Case) -> dict[str, Any] | None:
     }
 
 
+def shown(line: Line) -> bool:
     """Whether the timeline tells of it: autosaves and the picture that holds a signature are no news."""
     if line.trigger == "add_document":
         return line.payload.get("kind") not in {"signature", "consent"}
@@ -194,8 +194,8 @@ async def page(request: web.Request) -> web.StreamResponse:
         consent_text=consents.TEXTS.get(case.consents[-1].text_version) if case.consents else None,
         scopes=CONSENT_SCOPES,
         relations=RELATIONS,
-        triggers=TRIGGERS,
         heard=HEARD,
+        triggers=TRIGGERS,
         lines=[x for x in case.lines if shown(x)],
         editable=case.can("request.write") and may_edit(case.consultation),
         sent=request.query.get("sent") == "1",
@@ -214,8 +214,8 @@ async def page(request: web.Request) -> web.StreamResponse:
             "doubt": case.can("studies.doubt"),
             "share": case.can("studies.share"),
             "windows": [{"start": x.start.isoformat(), "end": x.end.isoformat()} for x in windows],
-            "documents": [{"id": x.id, "title": x.title, "pages": x.pages} for x in case.documents],
             "feedback": asking_view(case),
+            "documents": [{"id": x.id, "title": x.title, "pages": x.pages} for x in case.documents],
         },
     )
 
