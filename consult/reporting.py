@@ -25,13 +25,12 @@ from consult.people import Actor
 from consult.phrases import Phrase, phrases
 from consult.ports import UnitOfWork
 from consult.requesting import take_over_consultation
+from consult.reviewing import approve_report, ask_reviewer, withdraw_reviewer
 from consult.revising import DRAFTING, REVISABLE, REVISIONS, draft_content, newest_version, pending_revision
 from consult.signing import (
     SignedBy,
     Signer,
     SigningPlan,
-    approve_report,
-    ask_reviewer,
     prepare_signing,
     record_signed,
 )
@@ -40,7 +39,7 @@ __all__ = [
     "REPORT_FIELDS", "Genuine", "Phrase", "SignedBy", "Signer", "SigningPlan", "acknowledge_report", "amend_report",
     "append_report", "approve_report", "ask_reviewer", "describe_code", "drop_revision", "mark_report_read",
     "open_report", "phrases", "prepare_signing", "read_report_version", "record_signed", "save_report",
-    "take_over_consultation",
+    "take_over_consultation", "withdraw_reviewer",
 ]  # fmt: skip
 
 _BEFORE_READING = frozenset({m.State.ACCEPTED})

@@ -13,19 +13,18 @@ from datetime import datetime
 from typing import Any
 
 from consult import model as m
-from consult.access import Action, Opened, open_consultation, surviving
+from consult.access import Action, Opened, surviving
 from consult.access import open_report as open_draft
 from consult.errors import Conflict, Invalid, NotAllowed, Stale, WrongState
 from consult.events import record_note
 from consult.lifecycle import Guard, Trigger
 from consult.moving import move, move_by_system
-from consult.offering import named_expert
 from consult.patient import IdentifierSystem
 from consult.people import Actor, MembershipId, StaffId
 from consult.ports import UnitOfWork
+from consult.reviewing import SECOND, SIGNABLE, approvals
 from consult.revising import REVISABLE, draft_content, newest_version, pending_revision
 
-_SIGNABLE = frozenset({m.State.REPORTING, m.State.ASYNC_REVIEW})
 _OPINION = ("findings", "diagnosis", "diagnosis_text", "advice")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _DOCUMENTS = (
@@ -97,7 +96,7 @@ def prepare_signing(
         raise Stale(version=draft.version)
     stored = opened.consultation
     revision = pending_revision(uow, stored)
-    if revision is None and stored.state not in _SIGNABLE:
+    if revision is None and stored.state not in SIGNABLE:
         raise WrongState(state=stored.state.value, trigger=Trigger.SIGN.value)
     if revision is not None and (stored.state not in REVISABLE or revision.report != report):
         raise WrongState(state=stored.state.value, trigger="sign_revision")
@@ -198,19 +197,11 @@ def _referring(uow: UnitOfWork, stored: m.Consultation) -> MembershipId:
 def _signers(uow: UnitOfWork, stored: m.Consultation, draft: m.Report) -> tuple[Signer, ...]:
     """The author, then every reviewer and the chair, whose approval of this very draft must be recorded."""
     parts = uow.consultations.participants(stored.id)
-    others = [
-        x
-        for x in parts
-        if x.part in {m.Part.REVIEWER, m.Part.CHAIR} and x.membership != draft.author
-    ]
+    others = [x for x in parts if x.part in SECOND and x.membership != draft.author]
     if stored.service in uow.rules.two_signatures and not others:
         raise Conflict(reason="reviewer_missing")
-    approved = {
-        (x.membership, x.payload.get("report_version"))
-        for x in uow.events.of(f"consultation:{stored.id}")
-        if x.trigger == "approve_report" and x.payload.get("report") == draft.id
-    }
-    if any((x.membership, draft.version) not in approved for x in others):
+    approved = approvals(uow, draft)
+    if any(x.membership not in approved for x in others):
         raise Conflict(reason="approval_missing")
     ordered = [(draft.author, draft.part), *((x.membership, x.part) for x in others)]
     return tuple(_signer(uow, membership, part) for membership, part in ordered)
@@ -220,42 +211,6 @@ def _signer(uow: UnitOfWork, id: MembershipId, part: m.Part) -> Signer:
     membership = uow.people.membership(id)
     staff = uow.people.staff(membership.staff)
     return Signer(membership=id, staff=staff.id, part=part, name=staff.name, title=staff.title)
-
-
-def ask_reviewer(
-    uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, membership: MembershipId
-) -> m.Participant:
-    """The expert asks a colleague for the second signature. Raises Invalid, Conflict, WrongState."""
-    opened = open_consultation(uow, actor, consultation, Action.DRAFT_WRITE)
-    if opened.consultation.state not in _SIGNABLE | {m.State.IN_SESSION}:
-        raise WrongState(state=opened.consultation.state.value, trigger="ask_reviewer")
-    named_expert(uow, membership, path="membership")
-    parts = uow.consultations.participants(consultation)
-    if any(x.membership == membership and x.part is not m.Part.GUEST for x in parts):
-        raise Conflict(reason="takes_part_already")
-    reviewer = m.Participant(
-        consultation=consultation, membership=membership, part=m.Part.REVIEWER, since=uow.now
-    )
-    uow.consultations.add_participant(reviewer)
-    record_note(uow, actor, opened.consultation, "ask_reviewer", payload={"membership": membership})
-    return reviewer
-
-
-def approve_report(
-    uow: UnitOfWork, *, actor: Actor, report: m.ReportId, version: int
-) -> m.Consultation:
-    """A reviewer or the chair approves exactly this version of the draft; any later change voids the approval.
-
-    The caller has asked for the password: the approval is what that person's certificate signs at the end.
-    """
-    draft, opened = open_draft(uow, actor, report, Action.REPORT_SIGN)
-    if draft.author == actor.membership:
-        raise NotAllowed(action=Action.REPORT_SIGN.value)
-    if draft.version != version:
-        raise Stale(version=draft.version)
-    payload = {"report": draft.id, "report_version": draft.version}
-    record_note(uow, actor, opened.consultation, "approve_report", payload=payload)
-    return opened.consultation
 
 
 def record_signed(

@@ -100,6 +100,7 @@ ACTION: Mapping[str, str] = {
     "report.read_draft": _("查看报告草稿"),
     "report.save": _("保存报告草稿"),
     "report.ask_reviewer": _("邀请复核"),
+    "report.withdraw_reviewer": _("撤回复核邀请"),
     "report.approve": _("复核通过"),
     "report.sign": _("签发报告"),
     "report.amend": _("修订报告"),

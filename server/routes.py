@@ -234,6 +234,7 @@ def api_reports() -> Sequence[Route]:
         Route("POST", "/api/consultations/{id}/report", r.open_draft, write),
         Route("POST", "/api/consultations/{id}/key-images", r.append_key_image, picture),
         Route("POST", "/api/consultations/{id}/reviewer", r.ask_reviewer, write),
+        Route("POST", "/api/consultations/{id}/reviewer/withdraw", r.withdraw_reviewer, write),
         Route("POST", "/api/consultations/{id}/amend", r.amend, consultation("revise")),
         Route("POST", "/api/consultations/{id}/append", r.append, consultation("revise")),
         Route("POST", "/api/consultations/{id}/drop-revision", r.drop_revision, consultation("revise")),

@@ -20,6 +20,7 @@ from consult.access import Action
 from consult.errors import NotFound, Stale, WrongState
 from consult.people import Actor, MembershipId
 from consult.ports import UnitOfWork
+from consult.reviewing import review_of
 from consult.revising import DRAFTING, pending_revision
 from server import keys
 from server.api.common import InvalidBody, actor, body, json_response, now, settings, work
@@ -110,6 +111,7 @@ def draft_view(uow: UnitOfWork, who: Actor, report: m.Report) -> dict[str, Any]:
         "revision": {"status": revision.status, "reason": revision.reason} if revision else None,
         "questions": [{"n": x.n, "text": x.text} for x in uow.consultations.questions(report.consultation)],
         "phrases": [{"field": x.field, "text": x.text} for x in reporting.phrases(consultation.service)],
+        "review": review_of(uow, who, report) if mine else None,
         "next": next_to_write(uow, who, report.consultation),
     }
 
@@ -372,6 +374,16 @@ async def approve(request: web.Request) -> web.StreamResponse:
     await unlocked(request, given.password)
     found = await work(request).run(_approve, actor=who, report=report, version=given.version)
     return json_response(consultation_view(found))
+
+
+async def withdraw_reviewer(request: web.Request) -> web.StreamResponse:
+    """`POST /api/consultations/{id}/reviewer/withdraw` {membership}: the invitation is taken back, or declined."""
+    given = await body(request, Reviewer)
+    kwargs = {"consultation": consultation_id(request), "membership": MembershipId(given.membership)}
+    _, after = await work(request).run(
+        _audited, reporting.withdraw_reviewer, actor(request), "report.withdraw_reviewer", kwargs
+    )
+    return json_response(consultation_view(after))
 
 
 async def ask_reviewer(request: web.Request) -> web.StreamResponse:

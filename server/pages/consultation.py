@@ -58,6 +58,7 @@ TRIGGERS: Mapping[str, str] = {
     "end_share": N_("移除检查"), "propose_windows": N_("提出可选时间"), "take_seat": N_("进入等候区"),
     "invite": N_("邀请参会"), "report_wrong_patient": N_("指出患者不符"), "settle_wrong_patient": N_("核对患者"),
     "sign_revision": N_("签发修订报告"), "read_report": N_("已阅报告"), "ask_reviewer": N_("请求复核"),
+    "withdraw_reviewer": N_("撤回复核邀请"),
     "approve_report": N_("复核通过"), "amend_report": N_("开始修订"), "append_report": N_("开始补充"),
     "drop_revision": N_("放弃修订"), "start_telephone": N_("改用电话会诊"), "complete_stat": N_("补全急会诊申请"),
     "acknowledge_revision": N_("签收修订报告"), "release_draft": N_("开放草稿给申请方"),

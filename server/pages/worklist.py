@@ -6,7 +6,7 @@ never reaches a row unless the viewer takes part (DOMAIN §6): such a row is bui
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, tzinfo
 
@@ -184,8 +184,8 @@ def first_tab(role: o.Role) -> str:
     return labels.TABS[role][0][0]
 
 
-def line_of(row: WorklistRow, viewer: o.Actor, *, today: date) -> Line:
-    """The row as `viewer` may see it."""
+def line_of(row: WorklistRow, viewer: o.Actor, *, today: date, reviews: bool = False) -> Line:
+    """The row as `viewer` may see it; `reviews`: they were asked for the second signature."""
     consultation, patient = row.consultation, row.patient
     shown = access.may_show_name(viewer, row)
     offer = row.offer if row.offer is not None and row.offer.outcome is m.OfferOutcome.OPEN else None
@@ -194,6 +194,8 @@ def line_of(row: WorklistRow, viewer: o.Actor, *, today: date) -> Line:
         viewer.role is o.Role.EXPERT and row.mine and consultation.state in {_S.ACCEPTED, _S.SCHEDULED}
     )
     action = ACTIONS.get((viewer.role, consultation.state), N_("打开"))
+    if reviews and consultation.state is _S.REPORTING:
+        action = N_("去复核")
     href = f"/consultations/{consultation.id}"
     if row.mine and consultation.state in IN_ROOM and action == "进入":
         href += "/room"
@@ -227,6 +229,19 @@ def line_of(row: WorklistRow, viewer: o.Actor, *, today: date) -> Line:
         may_accept=accept,
         may_return=give_back,
         action=action,
+    )
+
+
+def reviewed(uow: UnitOfWork, rows: Sequence[WorklistRow], viewer: o.Actor) -> frozenset[m.ConsultationId]:
+    """Of these rows those whose report the viewer was asked to sign as the second. A row names the expert who has it:
+    only where that is somebody else the parts are looked up.
+    """
+    return frozenset(
+        row.consultation.id
+        for row in rows
+        if viewer.role is o.Role.EXPERT and row.mine and row.expert_name != viewer.name
+        if (viewer.membership, m.Part.REVIEWER)
+        in {(x.membership, x.part) for x in uow.consultations.participants(row.consultation.id)}
     )
 
 
@@ -316,7 +331,10 @@ def read_listing(uow: UnitOfWork, viewer: o.Actor, filters: Filters, tz: tzinfo)
     elif not filters.text:
         total = sum(uow.consultations.counts(query).values())
     today = uow.now.astimezone(tz).date()
-    lines = tuple(line_of(row, viewer, today=today) for row in rows[: filters.limit])
+    asked = reviewed(uow, rows, viewer)
+    lines = tuple(
+        line_of(row, viewer, today=today, reviews=row.consultation.id in asked) for row in rows[: filters.limit]
+    )
     return Listing(
         tab=filters.tab, lines=lines, orders=(), counts=counts, total=total, more=len(rows) > filters.limit
     )

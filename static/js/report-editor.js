@@ -4,6 +4,7 @@ import { autosave } from './autosave.js';
 import { t } from './i18n.js';
 import { subscribe } from './live.js';
 import { addenda, diagnosisRows, keyImages, textField } from './report-fields.js';
+import { reviewBox } from './report-review.js';
 import { sealed } from './report-seal.js';
 import { clearProblem, confirm, dialog, el, icon, showProblem, toast } from './ui.js';
 
@@ -32,6 +33,7 @@ export async function mountReportEditor(element, { consultation, onSigned = null
   let draft = await api('POST', `/api/consultations/${consultation}/report`, {});
   const editor = build(element, draft, { onSigned, onAhead });
   const leave = subscribe(`consultation:${consultation}`, async (note) => {
+    if (note?.state) editor.reviewed();
     if (note?.report !== draft.id || editor.dirty()) return;
     const newest = await api('GET', `/api/reports/${draft.id}`, undefined, { signIn: false }).catch(() => null);
     if (newest && newest.version > editor.version() && !editor.dirty()) {
@@ -63,6 +65,7 @@ function build(element, first, { onSigned, onAhead }) {
   const pictures = keyImages({ report: first.id, touch });
   const followUp = el('input', { type: 'date', id: 'f-follow_up', class: 'input report-date', oninput: touch });
   const critical = el('input', { type: 'checkbox', id: 'f-critical', oninput: touch });
+  const review = first.editable && first.review ? reviewBox({ consultation: first.consultation, review: first.review, fresh: () => api('GET', url()) }) : null;
   const addendum = appending ? addenda({ phrases: first.phrases, touch }) : null;
   const controls = el('div', { class: 'report-body' },
     answers.map((field) => field.node), texts.get('findings').node,
@@ -83,7 +86,7 @@ function build(element, first, { onSigned, onAhead }) {
   form.append(...[
     first.revision && el('p', { class: 'note note-warn' }, icon('info'), el('span', {}, appending ? t('正在写补充报告：原有内容不变，只写补充的部分。原因：') : t('正在修订已签发的报告，签发后成为新的版本，原版本仍会保留。原因：'), el('span', { 'data-user': '' }, first.revision.reason))),
     !first.editable && el('p', { class: 'note' }, icon('info'), el('span', {}, t('这份报告由 {name} 书写。请核对后复核，复核即为第二签名。', { name: first.author }))),
-    addendum?.node, fixed, bar].filter(Boolean));
+    addendum?.node, fixed, review?.node, bar].filter(Boolean));
   element.replaceChildren(form);
 
   function collect() {
@@ -227,6 +230,8 @@ function build(element, first, { onSigned, onAhead }) {
   document.addEventListener('huizhen:key-image', keep);
 
   return {
+    /** Somebody approved, was asked, or gave it back: only the box of the second signature changes. */
+    reviewed: () => { if (review) api('GET', url(), undefined, { signIn: false }).then((newest) => review.show(newest.review)).catch(() => {}); },
     dirty: () => saver?.dirty ?? false,
     version: () => saver?.version ?? first.version,
     flush: () => saver?.flush() ?? Promise.resolve(true),

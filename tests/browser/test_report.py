@@ -102,6 +102,30 @@ async def test_a_session_that_ends_in_the_middle_loses_nothing(site, city, app):
         pytest.fail("the text did not reach the server after signing in again")
 
 
+async def test_a_colleague_who_is_asked_finds_the_report_in_the_list_and_the_author_sees_the_approval_at_once(site, city, app):
+    case = await put_case(app, city)
+    page = await open_editor(site, city, case)
+    await page.fill(ANSWER, "急性前壁心肌梗死")
+    await until(page, SAVED)
+    await page.click("#ask-reviewer")
+    assert await page.inner_text("#f-membership option") == "林主任 · 主任医师"
+    await page.click("dialog [value=yes]")
+    await page.wait_for_selector("#review li:has-text('林主任'):has-text('等待复核')")
+    second = await site.enter("second", city.expert2, "/?tab=sign")
+    await second.click(".wl-row a.button:has-text('去复核')")
+    await second.wait_for_selector("#approve")
+    assert await second.is_disabled(ANSWER)
+    await second.click("#approve")
+    await second.click("dialog [value=yes]")
+    await second.fill("#f-sign-password", PASSWORD)
+    await second.click("dialog:has(#f-sign-password) [value=yes]")
+    await second.wait_for_selector(".note-good")
+    await page.wait_for_selector("#review li:has-text('已通过当前这一版')")
+    await sign(page)
+    await page.wait_for_selector("#sheets img")
+    assert "林主任" in await page.inner_text("#report-fate")
+
+
 @pytest.mark.parametrize(("choice", "kept"), [("保存我的内容", "这边的"), ("看最新的版本", "那边的")])
 async def test_two_tabs_that_write_the_same_report_ask_which_text_to_keep(site, city, app, choice, kept):
     case = await put_case(app, city)

@@ -29,6 +29,7 @@ from consult.reporting import (
     save_report,
 )
 from consult.requesting import take_over_consultation
+from consult.reviewing import review_of, withdraw_reviewer
 from consult.rules import Rules
 from consult.signing import canonical
 from consult.timeline import timeline
@@ -284,6 +285,33 @@ def test_where_two_signatures_are_wanted_the_reviewer_approves_exactly_this_draf
     assert [(x.membership, x.part) for x in signed] == [
         (world.expert.membership, m.Part.EXPERT), (world.second.membership, m.Part.REVIEWER),
     ]  # fmt: skip
+
+
+def test_an_invitation_to_review_is_seen_answered_and_can_be_taken_back(world: World) -> None:
+    case = world.reporting()
+    draft = draft_of(world, case)
+    before = review_of(world.uow, world.expert, draft)
+    assert (before.wanted, list(before.asked)) == (False, [])
+    assert {x.membership for x in before.colleagues} == {world.second.membership, world.resting.membership}
+    ask_reviewer(world.uow, actor=world.expert, consultation=case.id, membership=world.second.membership)
+    approve_report(world.uow, actor=world.second, report=draft.id, version=draft.version)
+    asked = review_of(world.uow, world.expert, draft)
+    assert [(x.membership, x.approved) for x in asked.asked] == [(world.second.membership, True)]
+    assert {x.membership for x in asked.colleagues} == {world.resting.membership}
+    newer = save(world, draft, {**world.answers(case), "advice": "住院"})
+    assert [x.approved for x in review_of(world.uow, world.expert, newer).asked] == [False]
+    with pytest.raises(Conflict):
+        prepare_signing(world.uow, actor=world.expert, report=draft.id)
+    with pytest.raises(Invalid):
+        withdraw_reviewer(world.uow, actor=world.expert, consultation=case.id, membership=world.resting.membership)
+    with pytest.raises(NotAllowed):
+        withdraw_reviewer(world.uow, actor=world.second, consultation=case.id, membership=world.expert.membership)
+    withdraw_reviewer(world.uow, actor=world.second, consultation=case.id, membership=world.second.membership)
+    with pytest.raises((NotFound, NotAllowed)):
+        draft_of(world, case, world.second)
+    assert world.sign(case).n == 1
+    with pytest.raises(WrongState):
+        ask_reviewer(world.uow, actor=world.expert, consultation=case.id, membership=world.second.membership)
 
 
 def test_the_next_expert_writes_a_draft_of_their_own(world: World) -> None:
