@@ -88,8 +88,9 @@ async def test_peak_and_interval_on_the_canvas_are_the_files(site, ratio, layout
         ceiling = lead["baseline"] - 1.5 * window[at] * geometry["pxPerMv"]  # below the row above
         tops = {column: top_of(alpha, column, ceiling, lead["baseline"] + 2) for column in columns}
         tops = {column: top for column, top in tops.items() if top is not None}
-        height = lead["baseline"] - min(tops.values())
-        assert height / geometry["pxPerMv"] == pytest.approx(window[at], abs=(0.5 + ratio) / geometry["pxPerMv"])
+        # A stroke as wide as the ratio has its middle half a width below its upper edge; the baseline's is at +0.5.
+        height = lead["baseline"] + 0.5 - (min(tops.values()) + ratio / 2)
+        assert height / geometry["pxPerMv"] == pytest.approx(window[at], abs=1 / geometry["pxPerMv"])
         highest = [column for column, top in tops.items() if top == min(tops.values())]
         seen.append(sum(highest) / len(highest))
     assert len(seen) == 2
