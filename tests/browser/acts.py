@@ -52,6 +52,7 @@ async def register_and_begin(cast: Cast, page: Page) -> Case:
     """From the worklist: a new consultation, the patient registered on the way; ends on the request form."""
     await page.get_by_role("link", name=cast.say("新建会诊")).click()
     await page.wait_for_selector("#finder input")
+    await cast.look(page)
     await page.fill("#finder input", PERSON["name"])
     await page.get_by_text(cast.say("没有找到。请核对后登记。")).wait_for()
     await page.click("#register")
@@ -61,6 +62,7 @@ async def register_and_begin(cast: Cast, page: Page) -> Case:
     await box.get_by_text(cast.say("号码正确：{sex}，{birth} 出生", sex=cast.say("女"), birth=PERSON["born"])).wait_for()
     await box.get_by_label(cast.say("电话")).fill("13800000000")
     await box.get_by_label(cast.say("过敏史")).fill("青霉素")
+    await cast.look(page)
     await box.get_by_role("button", name=cast.say("登记"), exact=True).click()
     await page.wait_for_url(re.compile(r"/consultations/[^/]+/edit$"))
     case = Case(id=page.url.split("/")[-2], orders={})
@@ -99,6 +101,7 @@ async def sign_consent(cast: Cast, page: Page) -> None:
     await page.mouse.up()
     await page.get_by_role("button", name=cast.say("记录同意")).click()
     await until(page, "Boolean(document.querySelector('#f-consent > .list li'))")
+    await cast.look(page)
 
 
 async def submit(cast: Cast, page: Page) -> None:
@@ -106,6 +109,7 @@ async def submit(cast: Cast, page: Page) -> None:
     await page.wait_for_url(re.compile(r"/consultations/[^/]+\?sent=1$"))
     await page.get_by_text(cast.say("待接诊")).first.wait_for()
     await until(page, "document.readyState === 'complete'")
+    await cast.look(page)
 
 
 # ---- the technician ----------------------------------------------------------------------------------------------------
@@ -113,25 +117,31 @@ async def submit(cast: Cast, page: Page) -> None:
 
 async def order_exam(cast: Cast, page: Page, modality: str) -> str:
     """A new order for the patient, found by the initials of the name; the accession number that was issued."""
-    await page.goto(cast.url("tech", "/orders/new"))
+    await page.click("[data-tab=upload]")
+    await page.click(".page-head a[href='/orders']")
+    await page.click(".page-head a[href='/orders/new']")
+    await page.locator("#suggestions button").first.wait_for()
     await page.locator("#f-patient").press_sequentially("zxy", delay=20)
     await page.locator("#found button").get_by_text(PERSON["name"]).click()
     await page.check(f"input[name=modality][value={modality}]")
     await page.locator("#suggestions button").first.click()
     await page.locator("#order-form .button-primary").click()
     await page.wait_for_url(re.compile(r"/orders/(?!new)[^/]+$"))
+    await page.locator("#accession").wait_for()
+    await cast.look(page)
     return (await page.inner_text("#accession")).strip()
 
 
 async def upload(cast: Cast, page: Page, files: list[Path], *, studies: int) -> None:
     """Chosen on the upload page; done when every study says that it was matched by its accession number."""
-    await page.goto(cast.url("tech", "/upload"))
+    await page.click("[data-tab=upload]")
     await until(page, "document.documentElement.dataset.ready === 'upload'")
     await page.set_input_files("#files", files)
     matched = page.locator(".upload-whose .badge-good").get_by_text(cast.say("已按检查号匹配"))
     await matched.nth(studies - 1).wait_for(timeout=40_000)
     assert await matched.count() == studies
     assert await page.locator("#problems").is_hidden()
+    await cast.look(page)
 
 
 async def include_studies(page: Page, count: int) -> None:
@@ -154,9 +164,33 @@ async def accept(cast: Cast, page: Page, case: Case) -> None:
     row = page.locator(f".wl-row[data-id='{case.id}']")
     await row.wait_for()
     assert PERSON["name"] not in await row.inner_text()
+    await cast.look(page)
     await row.locator("[data-do=accept]").click()
     await page.wait_for_url(re.compile(rf"/consultations/{case.id}$"))
     await page.locator(".banner-name", has_text=PERSON["name"]).wait_for()
+    await cast.look(page)
+
+
+async def start_reading(cast: Cast, page: Page) -> None:
+    """Without a meeting: the consultation's first button, from where the expert reads."""
+    await page.click("#case-state [data-doing=start_review].button-primary")
+    await cast.look(page)
+    await page.click("dialog[open] button[value=yes]")
+    await page.locator("#case-state [data-doing=start_report].button-primary").wait_for()
+    await cast.look(page)
+
+
+async def keep_image(cast: Cast, page: Page) -> None:
+    """In the reading room: the image that is shown, into the report."""
+    async with page.expect_response(re.compile(r"/key-images$")) as kept:
+        await page.click(".vw-key-image")
+    assert (await kept.value).status == 201
+    await cast.look(page)
+
+
+async def back_to_consultation(cast: Cast, page: Page) -> None:
+    await page.click(".reading-bar a[href^='/consultations/']")
+    await page.wait_for_selector("#case-state")
 
 
 async def open_study(cast: Cast, page: Page, modality: str) -> None:
@@ -175,6 +209,7 @@ async def enter_room(cast: Cast, page: Page, who: str, case: Case) -> None:
     await page.locator(f"a[href='/consultations/{case.id}/room']").first.click()
     await page.locator("#enter").click()
     await until(page, "window.room?.stage === 'in'")
+    await cast.look(page)
 
 
 async def put_into_report(page: Page) -> None:
@@ -194,8 +229,11 @@ async def finish(cast: Cast, page: Page) -> None:
 
 
 async def write_report(cast: Cast, page: Page, case: Case) -> None:
-    """An answer to every question, findings, advice; waits until the server holds them."""
-    await page.goto(cast.url("expert", f"/consultations/{case.id}/report"))
+    """From the consultation, or over its address: an answer to every question, findings, advice."""
+    if page.url == cast.url("expert", f"/consultations/{case.id}"):
+        await page.click("#case-state a.button-primary[href$='/report']")
+    else:
+        await page.goto(cast.url("expert", f"/consultations/{case.id}/report"))
     await page.locator("#f-answers-1").wait_for()
     for n, answer in enumerate(ANSWERS, 1):
         await page.fill(f"#f-answers-{n}", answer)
@@ -203,12 +241,15 @@ async def write_report(cast: Cast, page: Page, case: Case) -> None:
     await page.fill("#f-advice", "三日后复查心电图；如胸痛加重立即就诊。")
 
 
-async def sign(page: Page, password: str) -> None:
+async def sign(cast: Cast, page: Page, password: str) -> None:
     """Signs with the password; ends on the signed pages."""
+    await cast.look(page)
     await page.click("#sign")
     await page.fill("#f-sign-password", password)
-    await page.press("#f-sign-password", "Enter")
+    await cast.look(page)
+    await page.get_by_role("dialog").get_by_role("button", name=cast.say("确认签名")).click()
     await page.locator("#sheets img").first.wait_for()
+    await cast.look(page)
 
 
 # ---- back in the clinic --------------------------------------------------------------------------------------------------
@@ -218,6 +259,8 @@ async def read_and_acknowledge(cast: Cast, page: Page, case: Case) -> bytes:
     """From the inbox: the pages as pictures, the PDF as a download, acknowledged. The downloaded bytes."""
     await page.goto(cast.url("clinic", "/inbox"))
     row = page.locator(f"#inbox li[data-id='{case.id}']")
+    await row.wait_for()
+    await cast.look(page)
     await row.locator("a.button").click()
     await page.locator("#sheets img").first.wait_for()
     await until(page, "[...document.querySelectorAll('#sheets img')].every((x) => x.complete && x.naturalWidth > 400)")
@@ -226,6 +269,7 @@ async def read_and_acknowledge(cast: Cast, page: Page, case: Case) -> bytes:
     path = await (await download.value).path()
     await page.locator("[data-kind=acknowledge]").click()
     await until(page, "!document.querySelector('[data-kind=acknowledge]') && document.readyState === 'complete'")
+    await cast.look(page)
     return path.read_bytes()
 
 

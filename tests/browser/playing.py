@@ -23,7 +23,7 @@ from server.auth.passwords import Passwords
 from server.i18n import translate
 from server.serving import runner_of
 from server.settings import Settings
-from tests.browser.conftest import DESKTOP, WATCH_CSP
+from tests.browser.conftest import DESKTOP, HAN, WATCH_CSP
 from tests.chromium import FLAGS
 from tests.city import PASSWORD, City, build_city
 from tests.needs import need_chromium, need_program
@@ -32,6 +32,23 @@ VOICES = {
     "clinic": "陈主任您好，患者三天前开始胸痛，活动以后加重，休息能缓解，请您看看是不是需要转上级医院。",
     "expert": "您好，我先看一下心电图和胸部的影像，请问现在血压多少，有没有出汗，以前有没有过敏？",
 }
+WORDS = """() => {
+  // What a person or a screen reader is told, without what people of the city have written (data-user, lang=zh);
+  // data-word brings back our own labels inside such a part.
+  const skip = new Set(['SCRIPT', 'STYLE', 'TEMPLATE', 'NOSCRIPT']);
+  // The title of a study is what somebody called it.
+  const words = document.body.dataset.page === 'viewer' ? [] : [document.title];
+  const walk = (node, own) => {
+    if (node.nodeType === Node.TEXT_NODE) { if (own) words.push(node.textContent); return; }
+    if (node.nodeType !== Node.ELEMENT_NODE || skip.has(node.tagName)) return;
+    if (node.hasAttribute('data-user') || /^zh/.test(node.getAttribute('lang') ?? '')) own = false;
+    if (node.hasAttribute('data-word')) own = true;
+    if (own) for (const name of ['title', 'aria-label', 'placeholder', 'alt']) if (node.hasAttribute(name)) words.push(node.getAttribute(name));
+    node.childNodes.forEach((child) => walk(child, own));
+  };
+  walk(document.body, true);
+  return words.map((text) => text.trim()).filter(Boolean);
+}"""
 NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE *.localhost, EXCLUDE localhost, EXCLUDE 127.0.0.1"
 
 
@@ -63,6 +80,11 @@ class Cast:
     def say(self, text: str, /, **values) -> str:
         """The words of the page in the language of this performance."""
         return translate(text, self.lang, **values)
+
+    async def look(self, page: Page) -> None:
+        """What a person sees now; in an English performance a Chinese word that nobody of the city wrote is trouble."""
+        if self.lang == "en":
+            self.trouble += [f"not English: {text} ({page.url})" for text in await chinese(page)]
 
     async def profile(self, who: str, *, size: tuple[int, int] = DESKTOP) -> BrowserContext:
         """The Chromium profile of `<who>.localhost`, started when first asked for."""
@@ -142,6 +164,11 @@ async def perform(folder: Path, passwords: Passwords, *, lang: str = "zh") -> As
                 await context.close()
     if cast.trouble:
         raise AssertionError("\n".join(cast.trouble))
+
+
+async def chinese(page: Page) -> list[str]:
+    """The texts of the page with a Chinese character, without what people of the city have written."""
+    return [text for text in await page.evaluate(WORDS) if HAN.search(text)]
 
 
 async def holds(page: Page, expression: str, arg=None) -> bool:

@@ -29,8 +29,8 @@ from server.demo.seeding import PASSWORD
 from server.dicomweb.ports import ARCHIVE
 from server.serving import runner_of
 from server.settings import Settings
-from tests.browser.conftest import DESKTOP, HAN, WATCH_CSP
-from tests.browser.playing import NOWHERE, until
+from tests.browser.conftest import DESKTOP, WATCH_CSP
+from tests.browser.playing import NOWHERE, chinese, until
 from tests.chromium import FLAGS
 from tests.needs import need_chromium
 
@@ -42,23 +42,6 @@ IN_GUIDE = frozenset({
     "login", "worklist-clinic", "worklist-expert", "register", "request", "stat", "consultation", "document", "order",
     "upload", "unmatched", "image", "ecg", "precheck", "room", "report-writing", "report", "inbox", "verify-code",
 })  # fmt: skip
-WORDS = """() => {
-  // What a person or a screen reader is told, without what people of the city have written (data-user, lang=zh);
-  // data-word brings back our own labels inside such a part.
-  const skip = new Set(['SCRIPT', 'STYLE', 'TEMPLATE', 'NOSCRIPT']);
-  // The title of a study is what somebody called it.
-  const words = document.body.dataset.page === 'viewer' ? [] : [document.title];
-  const walk = (node, own) => {
-    if (node.nodeType === Node.TEXT_NODE) { if (own) words.push(node.textContent); return; }
-    if (node.nodeType !== Node.ELEMENT_NODE || skip.has(node.tagName)) return;
-    if (node.hasAttribute('data-user') || /^zh/.test(node.getAttribute('lang') ?? '')) own = false;
-    if (node.hasAttribute('data-word')) own = true;
-    if (own) for (const name of ['title', 'aria-label', 'placeholder', 'alt']) if (node.hasAttribute(name)) words.push(node.getAttribute(name));
-    node.childNodes.forEach((child) => walk(child, own));
-  };
-  walk(document.body, true);
-  return words.map((text) => text.trim()).filter(Boolean);
-}"""
 RUN_AXE = """async () => (await axe.run(document, {resultTypes: ['violations'],
   runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})).violations
   .filter((x) => ['serious', 'critical'].includes(x.impact))
@@ -275,7 +258,7 @@ class Walk:
             (GUIDE / f"{stop.name}-{self.lang}.png").write_bytes(small_png(await page.screenshot()))
             return
         if self.lang == "en":
-            seen.han = [text for text in await page.evaluate(WORDS) if HAN.search(text)]
+            seen.han = await chinese(page)
         await page.evaluate(AXE.read_text(encoding="utf-8"))
         seen.axe = await page.evaluate(RUN_AXE)
 
