@@ -103,6 +103,11 @@ ALERT_STATES: dict[o.Role, tuple[str, tuple[m.State, ...]]] = {
     o.Role.TECHNICIAN: ("todo", (_S.AWAITING_MATERIAL,)),
     o.Role.DISPATCHER: ("todo", (_S.TRIAGE, _S.SUBMITTED, _S.EXPIRED)),
 }
+# What was said after the report: told while unread, but asked for apart, so that many of them never hide an offer.
+NEWS_STATES: dict[o.Role, tuple[m.State, ...]] = {
+    o.Role.CLINIC_DOCTOR: (_S.FEEDBACK,),
+    o.Role.EXPERT: (_S.FEEDBACK, _S.ARCHIVED),
+}
 
 
 async def shell_state(request: web.Request) -> web.Response:
@@ -119,6 +124,9 @@ async def shell_state(request: web.Request) -> web.Response:
         tab, states = ALERT_STATES[viewer.role]
         query = access.worklist_query(uow, viewer, tab)
         rows = uow.consultations.worklist(replace(query, states=states, limit=_ALERTS * 4), viewer=viewer)
+        if news := NEWS_STATES.get(viewer.role):
+            query = replace(query, states=news, sort="updated", limit=_ALERTS)
+            rows = [*rows, *(x for x in uow.consultations.worklist(query, viewer=viewer) if x.mine)]
         return tab_counts(uow, viewer), list(rows), running
 
     counts, rows, running = await work(request).read(read)
