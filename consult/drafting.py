@@ -11,7 +11,7 @@ from consult.events import record, record_note
 from consult.forms import FORM_FIELDS, clean_content, clean_questions
 from consult.lifecycle import Guard, Trigger
 from consult.moving import move, move_by_system
-from consult.offering import make_offer, named_expert, pools
+from consult.offering import agreed, make_offer, named_expert, pools
 from consult.patient import PatientId
 from consult.people import Actor, MembershipId, OrganisationId
 from consult.ports import UnitOfWork
@@ -165,6 +165,13 @@ def resolve_target(uow: UnitOfWork, stored: m.Consultation) -> dict[str, Any]:
     if not serving:
         raise Invalid(("target.organisation", "required"))
     return {"target_organisation": serving[0]}
+
+
+def check_agreement(uow: UnitOfWork, stored: m.Consultation, fields: Mapping[str, Any]) -> None:
+    """Nobody asks a place with which no agreement is in force (DOMAIN §3). `fields`: what resolve_target found."""
+    if not agreed(uow, stored.organisation, fields["target_organisation"]):
+        named = stored.addressing is m.Addressing.EXPERT
+        raise Invalid(("target.membership" if named else "target.organisation", "not_linked"))
 
 
 def check_version(stored: m.Consultation, version: int | None) -> None:

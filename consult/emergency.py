@@ -7,7 +7,15 @@ from typing import Any
 from consult import model as m
 from consult.access import Action, Opened, authorize, open_consultation, open_patient
 from consult.consent import GivenConsent, add_consent
-from consult.drafting import Target, new_consultation, resolve_target, send, target_fields, write_request
+from consult.drafting import (
+    Target,
+    check_agreement,
+    new_consultation,
+    resolve_target,
+    send,
+    target_fields,
+    write_request,
+)
 from consult.errors import Stale
 from consult.events import record_note
 from consult.material import GivenDocument, file_document
@@ -53,7 +61,9 @@ def start_stat(
     if question.strip():
         draft = write_request(uow, actor, opened, {}, [question], {})
         opened = _again(opened, draft)
-    return send(uow, actor, opened, resolve_target(uow, draft))
+    target_found = resolve_target(uow, draft)
+    check_agreement(uow, draft, target_found)
+    return send(uow, actor, opened, target_found)
 
 
 def complete_stat(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import date
 
 from consult import model as m
 from consult.deadlines import offer_until
@@ -13,6 +14,7 @@ from consult.people import (
     MembershipId,
     OrganisationId,
     OrganisationKind,
+    OrgLink,
     Role,
     Tier,
 )
@@ -46,13 +48,10 @@ def named_expert(uow: UnitOfWork, id: MembershipId, *, path: str) -> Membership:
     return membership
 
 
-def pools(uow: UnitOfWork, organisation: OrganisationId, service: m.Service) -> list[OrganisationId]:
-    """The organisations that serve this one for the service, the default first, then where it escalates to.
-
-    Nearest tier first; of a hospital with a centre for the service, the centre. Only places with an expert.
-    """
+def _above(uow: UnitOfWork, organisation: OrganisationId) -> list[OrganisationId]:
+    """The organisations that links in force today lead up to, directly or through others; nearest tier first."""
     today = (uow.now + uow.rules.utc_offset).date()
-    found: dict[OrganisationId, None] = {}
+    found: list[OrganisationId] = []
     seen = {organisation}
     wave = [organisation]
     while wave:
@@ -60,27 +59,50 @@ def pools(uow: UnitOfWork, organisation: OrganisationId, service: m.Service) -> 
             link.a
             for here in wave
             for link in uow.people.links(here)
-            if link.b == here
-            and link.since <= today
-            and (link.until is None or link.until > today)
-            and link.a not in seen
+            if link.b == here and _in_force(link, today) and link.a not in seen
         ]
         wave = list(dict.fromkeys(above))
         wave.sort(key=lambda x: _TIERS.index(uow.people.organisation(x).tier))
         seen |= set(wave)
-        for place in wave:
-            for one in (*_centres_of(uow, place, service), place):
-                if uow.people.organisation(one).active and _has_expert(uow, one):
-                    found.setdefault(one)
+        found += wave
+    return found
+
+
+def _in_force(link: OrgLink, today: date) -> bool:
+    return link.since <= today and (link.until is None or link.until > today)
+
+
+def pools(uow: UnitOfWork, organisation: OrganisationId, service: m.Service) -> list[OrganisationId]:
+    """The organisations that serve this one for the service, the default first, then where it escalates to.
+
+    Nearest tier first; of a hospital with a centre for the service, the centre. Only places with an expert.
+    """
+    found: dict[OrganisationId, None] = {}
+    for place in _above(uow, organisation):
+        kind = _CENTRES.get(service)
+        centres = _centres_of(uow, place, kind) if kind is not None else ()
+        for one in (*centres, place):
+            if uow.people.organisation(one).active and _has_expert(uow, one):
+                found.setdefault(one)
     return [x for x in found if x != organisation]
 
 
-def _centres_of(uow: UnitOfWork, place: OrganisationId, service: m.Service) -> Iterable[OrganisationId]:
-    kind = _CENTRES.get(service)
-    if kind is None:
-        return
+def agreed(uow: UnitOfWork, organisation: OrganisationId, place: OrganisationId) -> bool:
+    """Is there an agreement in force by which `place` serves `organisation`? The links are the agreements: one that
+    leads up to the place, or to the hospital whose centre it is. Nobody needs one with their own house.
+    """
+    above = _above(uow, organisation)
+    return place == organisation or place in above or any(place in _centres_of(uow, x, None) for x in above)
+
+
+def _centres_of(
+    uow: UnitOfWork, place: OrganisationId, kind: OrganisationKind | None
+) -> Iterable[OrganisationId]:
+    """Centres of a hospital for one kind; None: every place that belongs to it."""
+    today = (uow.now + uow.rules.utc_offset).date()
     for link in uow.people.links(place):
-        if link.kind is LinkKind.PARENT and link.a == place and uow.people.organisation(link.b).kind is kind:
+        below = link.kind is LinkKind.PARENT and link.a == place and _in_force(link, today)
+        if below and (kind is None or uow.people.organisation(link.b).kind is kind):
             yield link.b
 
 

@@ -9,6 +9,7 @@ from consult.access import Action, authorize, open_consultation, open_patient
 from consult.consent import consent_in_force
 from consult.drafting import (
     Target,
+    check_agreement,
     check_version,
     new_consultation,
     resolve_target,
@@ -90,17 +91,18 @@ def submit_request(
 ) -> m.Consultation:
     """Sends the request. A direct request and an emergency are offered at once, others wait for the dispatcher.
 
-    Required: patient, service, urgency, one numbered question, consent, and somebody to send it to.
+    Required: patient, service, urgency, one numbered question, consent, and somebody to send it to, with whom an
+    agreement is in force.
     Raises Invalid with every missing field, Stale, WrongState.
     """
     opened = open_consultation(uow, actor, consultation, Action.REQUEST_WRITE)
     check_version(opened.consultation, version)
-    fields = _required(uow, opened.consultation, question=True)
+    fields = _required(uow, opened.consultation, question=True, routed=True)
     return send(uow, actor, opened, fields)
 
 
-def _required(uow: UnitOfWork, stored: m.Consultation, *, question: bool) -> dict[str, Any]:
-    """The target as it will be sent. Invalid with everything that is missing."""
+def _required(uow: UnitOfWork, stored: m.Consultation, *, question: bool, routed: bool) -> dict[str, Any]:
+    """The target as it will be sent (`routed`: it is decided now). Invalid with everything that is missing."""
     wrong: list[tuple[str, str]] = []
     if question and not uow.consultations.questions(stored.id):
         wrong.append(("questions", "required"))
@@ -108,6 +110,8 @@ def _required(uow: UnitOfWork, stored: m.Consultation, *, question: bool) -> dic
         wrong.append(("consent", "required"))
     try:
         fields = resolve_target(uow, stored)
+        if routed:
+            check_agreement(uow, stored, fields)
     except Invalid as error:
         wrong += [(x[0], x[1]) for x in error.fields]
         fields = {}
@@ -128,8 +132,9 @@ def resubmit_request(
     opened = open_consultation(uow, actor, consultation, Action.REQUEST_WRITE)
     check_version(opened.consultation, version)
     emergency = opened.consultation.urgency is m.Urgency.STAT
-    fields = _required(uow, opened.consultation, question=not emergency)
-    change = fields if opened.consultation.resume_to in {None, m.State.TRIAGE} else {}
+    routed = opened.consultation.resume_to in {None, m.State.TRIAGE}
+    fields = _required(uow, opened.consultation, question=not emergency, routed=routed)
+    change = fields if routed else {}
     return move(
         uow, actor, opened, Trigger.RESUBMIT, given=frozenset({Guard.COMPLETE}), reason=note, change=change
     )

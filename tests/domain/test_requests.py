@@ -1,5 +1,7 @@
 """The request: typed, saved, sent, returned, completed, withdrawn; and the emergency."""
 
+from datetime import timedelta
+
 import pytest
 
 from consult import model as m
@@ -10,7 +12,7 @@ from consult.errors import Conflict, Invalid, NotAllowed, NotFound, Stale, Wrong
 from consult.hisparse import parse_his_text
 from consult.material import add_document, end_share, void_document
 from consult.patient import Sex
-from consult.people import Role
+from consult.people import LinkKind, OrgLink, Role
 from consult.requesting import (
     Target,
     complete_stat,
@@ -23,7 +25,7 @@ from consult.requesting import (
     take_over_consultation,
     withdraw_request,
 )
-from tests.domain.world import CENTRE, DIRECT, HOSPITAL, PLATFORM, VERBAL, World, romanise
+from tests.domain.world import CENTRE, CLINIC, DIRECT, HOSPITAL, OTHER_HOSPITAL, PLATFORM, VERBAL, World, romanise
 
 S = m.State
 
@@ -351,3 +353,36 @@ def test_every_refusal_has_a_sentence_in_both_languages() -> None:
         if path.name != "attending.py"
     }
     assert reasons <= set(words.CONFLICTS)
+
+
+def asked_of(world: World, place, **more) -> m.Consultation:
+    """A complete draft to the pool of a place."""
+    target = Target(addressing=m.Addressing.POOL, organisation=place)
+    return world.complete(world.draft(target=target, **more))
+
+
+def test_nobody_asks_a_place_with_which_no_agreement_is_in_force(world: World) -> None:
+    draft = asked_of(world, OTHER_HOSPITAL)
+    today = (world.uow.now + world.uow.rules.utc_offset).date()
+    ended = OrgLink(a=OTHER_HOSPITAL, b=CLINIC, kind=LinkKind.ALLIANCE, since=today - timedelta(days=9), until=today)
+    world.uow.people.add_link(ended)
+    with pytest.raises(Invalid) as caught:
+        submit_request(world.uow, actor=world.doctor, consultation=draft.id)
+    assert caught.value.fields == (("target.organisation", "not_linked"),)
+    assert world.get(draft).state is S.DRAFT
+    stranger = Target(addressing=m.Addressing.EXPERT, membership=world.stranger.membership)
+    with pytest.raises(Invalid) as caught:
+        start_stat(world.uow, actor=world.doctor, patient=None, consent=VERBAL, target=stranger, romanise=romanise)
+    assert caught.value.fields == (("target.membership", "not_linked"),)
+    world.uow.people.add_link(OrgLink(a=OTHER_HOSPITAL, b=CLINIC, kind=LinkKind.SPECIALTY, since=today))
+    assert submit_request(world.uow, actor=world.doctor, consultation=draft.id).state is S.SUBMITTED
+
+
+def test_an_agreement_with_the_hospital_counts_for_its_centres_and_for_those_it_refers_to(world: World) -> None:
+    for place in (HOSPITAL, CENTRE):
+        draft = asked_of(world, place)
+        assert submit_request(world.uow, actor=world.doctor, consultation=draft.id).state is S.SUBMITTED
+    today = (world.uow.now + world.uow.rules.utc_offset).date()
+    world.uow.people.add_link(OrgLink(a=OTHER_HOSPITAL, b=HOSPITAL, kind=LinkKind.ALLIANCE, since=today))
+    draft = asked_of(world, OTHER_HOSPITAL)
+    assert submit_request(world.uow, actor=world.doctor, consultation=draft.id).state is S.SUBMITTED
