@@ -48,7 +48,7 @@ TRIGGERS: Mapping[str, str] = {
     "finish": N_("会诊结束"), "undo_finish": N_("恢复会诊"), "start_review": N_("开始阅片"),
     "request_material": N_("要求补充资料"), "provide_material": N_("补齐资料"), "continue_without": N_("不再等待资料"),
     "start_report": N_("开始书写报告"), "sign": N_("签发报告"), "deliver": N_("报告送达"),
-    "acknowledge": N_("签收报告"), "ask_feedback": N_("请求反馈"),
+    "acknowledge": N_("签收报告"), "ask_feedback": N_("进入反馈"),
     "give_feedback": N_("填写反馈"), "record_feedback": N_("填写反馈"), "rate_request": N_("评价申请"),
     "archive": N_("归档"), "release": N_("释放"),
     "reassign": N_("改派"), "take_over": N_("接手"), "withdraw": N_("撤回"), "cancel": N_("取消"),

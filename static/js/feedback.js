@@ -25,8 +25,14 @@ const RATINGS = () => [1, 2, 3, 4, 5].map((n) => [n, String(n)]);
 /** Asks in a dialog and sends what `read(form)` makes of it; stays open while it is refused. Resolves true when sent. */
 async function ask(title, body, url, read) {
   const form = () => body[0].closest('form');
+  const answered = (event) => {
+    const field = event.target.closest('.field');
+    field?.classList.remove('field-error');
+    field?.querySelector('.error-text')?.replaceChildren();
+    (event.target.closest('fieldset') ?? event.target).removeAttribute('aria-invalid');
+  };
   const chosen = await dialog({
-    title, body, wide: true,
+    title, body: el('div', { class: 'feedback-form stack', oninput: answered }, body), wide: true,
     actions: [{ label: t('取消'), value: '', kind: 'quiet' }, { label: t('提交'), value: 'yes', kind: 'primary' }],
     check: async () => {
       try {
