@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from consult import attending, consent, emergency, material, reporting, requesting, scheduling, triage
+from consult import attending, consent, emergency, feedback, material, reporting, requesting, scheduling, triage
 from consult import model as m
 from consult.patient import Sex
 from server.demo import papers
@@ -124,6 +124,9 @@ class Case:
         self.stage.do(reporting.mark_report_read, self.doctor, version=newest.id)
         self._do(reporting.acknowledge_report, self.doctor)
 
+    def tell(self, given: feedback.GivenFeedback) -> None:
+        self._do(feedback.give_feedback, self.doctor, given=given)
+
     # -- the dispatcher
 
     def receive(self, dispatcher: str) -> None:
@@ -188,6 +191,9 @@ class Case:
     def amend(self, reason: str) -> None:
         """Opens the signed report for an amendment."""
         self.report = self._do(reporting.amend_report, self.expert, reason=reason)
+
+    def rate(self, rating: int, comment: str) -> None:
+        self._do(feedback.rate_request, self.expert, rating=rating, comment=comment)
 
     # -- the meeting
 

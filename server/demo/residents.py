@@ -56,7 +56,7 @@ RESIDENTS: dict[str, Resident] = {
     ),
     "liu": Resident(
         name="刘桂芳", by="zhoumin", birth=date(1947, 1, 30), serial=448, card="QY00120147", phone="19900001104",
-        allergies="磺胺类；含碘对比剂（2018 年注射后荨麻疹）", guardian="刘志强（儿子）",
+        allergies="磺胺类；含碘对比剂（2018 年注射后荨麻疹）", guardian="刘志强（儿子）", days=30,
     ),
     "chen": Resident(
         name="陈晓雨", by="zhoumin", birth=date(1994, 11, 8), serial=562, phone="19900001105",
@@ -72,6 +72,7 @@ RESIDENTS: dict[str, Resident] = {
     ),
     "huang": Resident(
         name="黄丽华", by="zhoumin", birth=date(1975, 5, 5), serial=784, card="QY00120575", phone="19900001108",
+        days=42,
     ),
     "huang2": Resident(
         name="黄丽华", by="sunqiang", birth=date(1975, 5, 5), sex=Sex.FEMALE, phone="19900001108", payer="自费",
@@ -103,7 +104,8 @@ RESIDENTS: dict[str, Resident] = {
 
 def register(stage: Stage) -> Moments:
     """Registers everyone some days ago, minutes apart."""
-    for number, (key, who) in enumerate(RESIDENTS.items()):
+    known = sorted(enumerate(RESIDENTS.items()), key=lambda x: -x[1][1].days)
+    for number, (key, who) in known:
         yield stage.ago(days=who.days, minutes=-17 * number)
         numbers = [
             GivenIdentifier(system=IdentifierSystem.LOCAL, value=value, issuer=stage.places[place])

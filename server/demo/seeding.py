@@ -19,7 +19,7 @@ from aiohttp import web
 from consult.people import StaffId
 from dicom.model import StudyRow
 from server import keys
-from server.demo import images, places, residents, tales_asking, tales_meeting, tales_reading
+from server.demo import images, places, residents, tales_asking, tales_closing, tales_meeting, tales_reading
 from server.demo.case import Desk
 from server.demo.stage import Moments, Signatory, Stage, tell
 from server.dicomweb.ports import ARCHIVE
@@ -143,6 +143,7 @@ def _told(uow: SqlUnitOfWork, *, app: web.Application, rows: dict[str, StudyRow]
         stage,
         [
             matched,
+            *tales_closing.tales(desk),
             *tales_reading.tales(desk),
             *tales_meeting.tales(desk),
             *tales_asking.tales(desk),

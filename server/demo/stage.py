@@ -18,6 +18,7 @@ from consult import (
     attending,
     consent,
     emergency,
+    feedback,
     matching,
     material,
     registering,
@@ -68,6 +69,8 @@ AUDITED: dict[Callable[..., Any], str] = {
     reporting.open_report: "report.open",
     reporting.save_report: "report.save",
     reporting.acknowledge_report: "report.acknowledge",
+    feedback.give_feedback: "feedback.give",
+    feedback.rate_request: "feedback.rate",
     registering.register_patient: "patient.register",
     studying.create_order: "order.create",
 }

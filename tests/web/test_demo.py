@@ -16,6 +16,7 @@ from consult import model as m
 from consult.access import Action, open_consultation
 from consult.errors import ConsultError
 from consult.escalating import expire_offers, expire_returned
+from consult.feedback import last_day_from
 from consult.lifecycle import CLOSED, TERMINAL, Trigger, steps
 from consult.matching import rank_candidates
 from consult.moving import pullers_of
@@ -36,8 +37,8 @@ from server.storage.unit import verify_audit
 from tests.city import build_city
 
 START = datetime(2026, 11, 20, 3, 30, tzinfo=UTC)
-# Signed leads to delivered in the same commit, and feedback is not asked for yet: nobody ever waits in these two.
-PASSED_THROUGH = {m.State.SIGNED, m.State.FEEDBACK}
+# Signed leads to delivered in the same commit: nobody ever waits in it.
+PASSED_THROUGH = {m.State.SIGNED}
 # What is no way out: it only voids the consultation, or lets another doctor step in.
 NO_WAY_OUT = {Trigger.ENTER_IN_ERROR, Trigger.TAKE_OVER}
 
@@ -129,7 +130,7 @@ async def test_every_state_in_which_somebody_waits_is_there(city):
     found = Counter(x.state for x in await city[keys.WORK].read(consultations))
     wanted = set(m.State) - TERMINAL - PASSED_THROUGH
     assert wanted <= set(found), wanted - set(found)
-    assert {m.State.WITHDRAWN, m.State.REJECTED, m.State.CANCELLED} <= set(found)
+    assert {m.State.WITHDRAWN, m.State.REJECTED, m.State.CANCELLED, m.State.ARCHIVED} <= set(found)
 
 
 async def test_every_open_consultation_has_a_way_out_for_somebody(city):
@@ -139,6 +140,23 @@ async def test_every_open_consultation_has_a_way_out_for_somebody(city):
         return [x.state for x in consultations(uow) if x.state not in CLOSED and not ways_out(uow, stage, x)]
 
     assert await city[keys.WORK].read(stuck) == []
+
+
+async def test_one_waits_for_its_last_outcome_and_one_is_archived_with_both_ratings(city):
+    stage = await staged(city)
+
+    def look(uow):
+        found = {x.state: x for x in consultations(uow)}
+        waiting, archived = found[m.State.FEEDBACK], found[m.State.ARCHIVED]
+        told = [(x.side.value, x.day, bool(x.rating)) for x in uow.feedback.of(archived.id)]
+        doors = ways_out(uow, stage, waiting)
+        return waiting, [x.day for x in uow.feedback.of(waiting.id)], doors, told, last_day_from(uow, waiting)
+
+    waiting, days, doors, told, last_from = await city[keys.WORK].read(look)
+    assert days == [7]
+    assert doors["zhoumin"] == {Trigger.GIVE_FEEDBACK}
+    assert last_from < START < waiting.due_at
+    assert told == [("expert", None, True), ("clinic", 7, True), ("clinic", 30, False)]
 
 
 async def test_when_all_offers_have_run_out_the_dispatcher_has_them_and_nothing_is_stuck(city):
@@ -222,7 +240,7 @@ async def test_events_are_told_in_order_and_never_after_now(city):
 
     for times in await city[keys.WORK].read(look):
         assert times == sorted(times)
-        assert START - timedelta(days=9) < times[0] <= times[-1] <= START
+        assert START - timedelta(days=42) < times[0] <= times[-1] <= START
 
 
 async def test_reports_are_genuine_and_the_audit_chain_is_whole(city):
@@ -232,7 +250,7 @@ async def test_reports_are_genuine_and_the_audit_chain_is_whole(city):
 
     signed, broken = await city[keys.WORK].read(look)
     assert broken is None
-    assert Counter(status for status, _ in signed) == {m.ReportStatus.FINAL: 2, m.ReportStatus.AMENDED: 1}
+    assert Counter(status for status, _ in signed) == {m.ReportStatus.FINAL: 4, m.ReportStatus.AMENDED: 1}
     root = city[keys.SETTINGS].key_folder / "root.crt"
     for _, pdf in signed:
         assert (await asyncio.to_thread(verify_pdf, pdf, roots=[root])).genuine
