@@ -261,10 +261,11 @@ TABS: Mapping[Role, tuple[tuple[str, str, str], ...]] = {
     Role.CLINIC_DOCTOR: (
         ("todo", _("待处理"), "/?tab=todo"),
         ("active", _("进行中"), "/?tab=active"),
-        ("inbox", _("收件箱"), "/?tab=inbox"),
+        ("inbox", _("收件箱"), "/inbox"),
         ("drafts", _("草稿"), "/?tab=drafts"),
         ("done", _("已完成"), "/?tab=done"),
         ("patients", _("患者档案"), "/patients"),
+        ("order-list", _("检查单"), "/orders"),
     ),
     Role.EXPERT: (
         ("todo", _("待处理"), "/?tab=todo"),
@@ -277,6 +278,8 @@ TABS: Mapping[Role, tuple[tuple[str, str, str], ...]] = {
         ("todo", _("待补充资料"), "/?tab=todo"),
         ("unmatched", _("未匹配"), "/studies/unmatched"),
         ("upload", _("上传"), "/upload"),
+        ("studies", _("全部影像"), "/studies"),
+        ("order-list", _("检查单"), "/orders"),
         ("patients", _("患者档案"), "/patients"),
     ),
     Role.DISPATCHER: (

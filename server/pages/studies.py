@@ -99,7 +99,7 @@ async def orders_page(request: web.Request) -> web.StreamResponse:
         and (not wanted or wanted in " ".join((x["accession"], x["procedure"], x["patient"]["name"])).casefold())
     ]  # fmt: skip
     return await render(
-        request, "orders.html", page="orders", tab="orders", orders=shown, filters=asked, counts=counts,
+        request, "orders.html", page="orders", tab="order-list", orders=shown, filters=asked, counts=counts,
         states=ORDER_STATES, modalities=MODALITIES, total=len(rows),
     )  # fmt: skip
 
@@ -128,7 +128,7 @@ async def new_order_page(request: web.Request) -> web.StreamResponse:
     asked = {key: request.query.get(key, "")[:64] for key in ("consultation", "patient")}
     found = await work(request).read(_new_order, actor=actor(request), **asked)
     return await render(
-        request, "orders_new.html", page="order-new", tab="orders", modalities=MODALITIES, **found,
+        request, "orders_new.html", page="order-new", tab="order-list", modalities=MODALITIES, **found,
         data={
             "consultation": asked["consultation"] or None,
             "patient": msgspec.json.decode(ENCODER.encode(found["patient"])),
@@ -151,7 +151,7 @@ async def order_page(request: web.Request) -> web.StreamResponse:
 
     order, banner, writable = await work(request).run(read)
     return await render(
-        request, "orders_one.html", page="order", tab="orders", banner=banner, order=order, writable=writable,
+        request, "orders_one.html", page="order", tab="order-list", banner=banner, order=order, writable=writable,
         modalities=MODALITIES, states=ORDER_STATES, upload=who.role is Role.TECHNICIAN,
         data={"id": order["id"], "accession": order["accession"]},
     )  # fmt: skip
@@ -186,7 +186,7 @@ async def studies_page(request: web.Request) -> web.StreamResponse:
     wanted = asked["text"].casefold()
     shown = [x for x in rows if asked["state"] in {"", x["state"]} and (not wanted or wanted in _searched(x))]
     return await render(
-        request, "studies.html", page="studies", tab="unmatched", studies=shown[:limit], filters=asked,
+        request, "studies.html", page="studies", tab="studies", studies=shown[:limit], filters=asked,
         counts=counts, states=STUDY_STATES, methods=METHODS, more=len(shown) > limit, limit=limit, total=len(rows),
         organisation=actor(request).organisation,
     )  # fmt: skip
@@ -237,7 +237,7 @@ async def quarantine_page(request: web.Request) -> web.StreamResponse:
     items = [
         {"study": x.study_uid, "sop": x.sop_uid, "at": x.received_at, "source": _source(x.source)} for x in rows
     ]
-    return await render(request, "quarantine.html", page="quarantine", tab="unmatched", items=items)
+    return await render(request, "quarantine.html", page="quarantine", tab="studies", items=items)
 
 
 def _source(text: str) -> str:

@@ -66,7 +66,6 @@ NEAR = {m.Urgency.STAT: 60, m.Urgency.URGENT: 600, m.Urgency.ROUTINE: 7200}
 EMPTY: Mapping[tuple[str, str], tuple[str, str, str]] = {
     ("clinic_doctor", "todo"): (N_("没有等您处理的会诊"), N_("被退回或要补充资料的会诊会出现在这里。"), "check-check"),
     ("clinic_doctor", "active"): (N_("没有进行中的会诊"), N_("提交申请后，在这里看它走到哪一步。"), "stethoscope"),
-    ("clinic_doctor", "inbox"): (N_("收件箱是空的"), N_("专家签发的报告会送到这里，请查看并签收。"), "inbox"),
     ("clinic_doctor", "drafts"): (N_("没有草稿"), N_("没写完的申请会自动保存在这里。"), "pen-line"),
     ("expert", "todo"): (N_("没有等您接诊的会诊"), N_("新的会诊会自动出现。值班时请打开响铃提醒。"), "check-check"),
     ("expert", "active"): (N_("没有进行中的会诊"), N_("接诊后开始阅片或会诊的，都在这里。"), "eye"),
@@ -266,7 +265,8 @@ def query_of(uow: UnitOfWork, viewer: o.Actor, filters: Filters) -> WorklistQuer
     )
 
 
-UNCOUNTED = frozenset({"done", "drafts", "overdue"})
+MOST_COUNTED = 99
+UNCOUNTED = frozenset({"done", "drafts", "inbox", "overdue"})
 """Tabs whose number is not the sum of their states in the viewer's scope, or is of no use to anybody."""
 
 
@@ -284,6 +284,8 @@ def tab_counts(uow: UnitOfWork, viewer: o.Actor) -> dict[str, int]:
     if "drafts" in tabs:
         drafts = replace(scope, organisation=None, states=(_S.DRAFT,))
         counts["drafts"] = sum(uow.consultations.counts(drafts).values())
+    if "inbox" in tabs:                                # an amended report waits there too, whatever the state
+        counts["inbox"] = len(uow.reports.inbox(viewer.organisation, open_only=True, limit=MOST_COUNTED))
     if "overdue" in tabs:
         late = replace(scope, states=tabs["overdue"], due_before=uow.now)
         counts["overdue"] = sum(uow.consultations.counts(late).values())
@@ -370,6 +372,8 @@ async def worklist(request: web.Request) -> web.StreamResponse:
     if viewer.role not in STATES:
         raise web.HTTPSeeOther(labels.TABS[viewer.role][0][2])
     filters = filters_from(request.query, viewer.role)
+    if filters.tab == "inbox":
+        raise web.HTTPSeeOther("/inbox")                # one way in: there every version stands by itself
     tz = request.app[keys.ZONE]
 
     def read(uow: UnitOfWork) -> tuple[Listing, list[tuple[str, str]]]:

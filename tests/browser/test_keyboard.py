@@ -106,8 +106,8 @@ async def test_from_request_to_receipt_without_a_mouse(tmp_path, passwords):
         await expert.wait_for_selector("#sheets img")
 
         await go(doctor, "a[data-tab=inbox]")
-        await doctor.wait_for_selector(f".wl-row[data-id='{identity}']")
-        await go(doctor, f".wl-row[data-id='{identity}'] a.wl-who")
+        await doctor.wait_for_selector(f"#inbox li[data-id='{identity}']")
+        await go(doctor, f"#inbox li[data-id='{identity}'] a.inbox-who")
         await doctor.wait_for_selector("#case-state, .report-state")
         if "/report" not in doctor.url:
             await go(doctor, "#case-state .button-primary")

@@ -309,6 +309,27 @@ async def test_both_sides_are_told_the_moment_a_report_is_signed(people, case, a
             heard.add((await notes.get()).topic)
 
 
+async def test_there_is_one_way_into_the_inbox_and_its_tab_counts_what_waits_there(people, case):
+    await signed(people.expert, case)
+    page = {"Accept": "text/html"}
+    async with people.doctor.get("/?tab=inbox", headers=page, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, "/inbox")
+    async with people.doctor.get("/", headers=page) as answer:
+        assert 'href="/inbox" data-tab="inbox"' in await answer.text()
+
+    async def waiting() -> int:
+        async with people.doctor.get("/api/shell") as answer:
+            return (await answer.json())["counts"]["inbox"]
+
+    assert await waiting() == 1
+    assert (await call(people.doctor, "post", f"/api/consultations/{case}/acknowledge", {}))[0] == 200
+    assert await waiting() == 0
+    _, draft = await call(people.expert, "post", f"/api/consultations/{case}/amend", {"reason": "更正"})
+    body = {"version": draft["version"], "password": PASSWORD}
+    assert (await call(people.expert, "post", f"/api/reports/{draft['report']}/sign", body))[0] == 200
+    assert await waiting() == 1                             # acknowledged long ago, and yet something new to read
+
+
 async def test_the_inbox_shows_the_name_to_who_takes_part_alone(people, case):
     await signed(people.expert, case)
     page = {"Accept": "text/html"}
