@@ -77,7 +77,7 @@ class Retriever:
         Raises NotFoundError for a frame that is not there, UnsupportedError with the reason where it is damaged.
         """
         p = row.pixels
-        self._check_frame(row, number)
+        self.check_frame(row, number)
         base, pack = row.place.body_offset, row.place.pack
         if p.kind is PixelKind.NATIVE:
             if number * p.frame_length > p.length:
@@ -105,7 +105,7 @@ class Retriever:
         """The frame as explicit little endian bytes: native ones as laid out in the dataset, compressed ones decoded,
         colours as RGB by pixel.
         """
-        self._check_frame(row, number)
+        self.check_frame(row, number)
         key = (row.digest, number, "frame")
         return await self._once(
             key,
@@ -118,7 +118,7 @@ class Retriever:
         """A picture of a frame. Raises CannotRenderError with a reason."""
         if row.pixels.kind is PixelKind.NONE:
             raise CannotRenderError(code="no_pixels")
-        self._check_frame(row, number)
+        self.check_frame(row, number)
         key = (row.digest, number, wanted.tag())
         args = {
             "blob": self._blob(row),
@@ -202,7 +202,9 @@ class Retriever:
                 )
         return out
 
-    def _check_frame(self, row: InstanceRow, number: int) -> None:
+    @staticmethod
+    def check_frame(row: InstanceRow, number: int) -> None:
+        """Raises UnsupportedError without pixels, NotFoundError for a frame (1-based) that is not there."""
         if row.pixels.kind is PixelKind.NONE:
             raise UnsupportedError(code="no_pixels")
         if number < 1 or number > row.pixels.frames:

@@ -6,23 +6,30 @@ import asyncio
 import gzip
 import hashlib
 import json
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import wraps
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from dicom.archive import Archive
 from dicom.errors import DicomError
 from dicom.retrieve import ByteRange
+from server.dicomweb.ranges import UNSATISFIABLE, Made, Piece, asked_range, cut
 from server.dicomweb.reasons import problem_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Piece = bytes | ByteRange
+log = logging.getLogger(__name__)
 PREFIX = "/dicom-web"
 _CHUNK = 1 << 20
 _WHOLE = 4 << 20  # up to this an answer is read in one go
-COMMON = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+COMMON = {
+    "Cache-Control": "private, no-cache",
+    "Vary": "Accept, Accept-Encoding",
+    "X-Content-Type-Options": "nosniff",
+}
+_MADE_BY = "2"  # raise it when the same request would yield other bytes than the last release made
 
 
 def guarded(handler: Handler) -> Handler:
@@ -45,7 +52,7 @@ def base_url(request: web.Request) -> str:
 
 def validator(*parts: object) -> str:
     """A strong ETag of an exact representation (RFC 9110 §8.8.3)."""
-    return '"' + hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:32] + '"'
+    return '"' + hashlib.sha256("\x1f".join(str(part) for part in (_MADE_BY, *parts)).encode()).hexdigest()[:32] + '"'
 
 
 def boundary_of(etag: str) -> str:
@@ -54,17 +61,23 @@ def boundary_of(etag: str) -> str:
 
 
 def not_modified(request: web.Request, etag: str) -> web.Response | None:
-    """304 if the client has this representation. Call it only after permission was decided."""
+    """304 if the client has this representation. Call it only after permission was decided and written down."""
     sent = request.headers.get("If-None-Match", "")
     tags = {tag.strip().removeprefix("W/") for tag in sent.split(",")}
     if sent and (etag in tags or "*" in tags):
-        return web.Response(status=304, headers={**COMMON, "ETag": etag, "Vary": "Accept, Accept-Encoding"})
+        return web.Response(status=304, headers={**COMMON, "ETag": etag})
     return None
 
 
-def size_of(pieces: Iterable[Piece]) -> int:
-    """Total length in bytes."""
-    return sum(piece.length if isinstance(piece, ByteRange) else len(piece) for piece in pieces)
+def size_of(pieces: Iterable[Piece]) -> int | None:
+    """Total length in bytes; None where a piece is still to be made and nobody knows."""
+    total = 0
+    for piece in pieces:
+        length = len(piece) if isinstance(piece, bytes) else piece.length
+        if length is None:
+            return None
+        total += length
+    return total
 
 
 async def send(
@@ -74,37 +87,92 @@ async def send(
     content_type: str,
     *,
     etag: str,
+    single: bool = False,
     **headers: str,
 ) -> web.StreamResponse:
-    """The pieces as one body: read at once when small, else streamed from the packs with back-pressure."""
-    total = size_of(pieces)
-    heads = {**COMMON, "ETag": etag, "Vary": "Accept", "Content-Type": content_type, **headers}
-    if total <= _WHOLE:
-        body = await asyncio.to_thread(_join, archive, pieces)
-        return web.Response(body=body, headers=heads)
-    response = web.StreamResponse(headers=heads)
-    response.content_length = total
+    """The pieces as one body: read at once when small, else streamed with back-pressure.
+
+    `single`: the body is one representation, not a multipart, so that a Range of it means something (RFC 9110 §14).
+    Whatever is to be made first is made before the status is sent; what fails later cuts the connection.
+    """
+    heads = {**COMMON, "ETag": etag, "Content-Type": content_type, **headers}
+    total, status = size_of(pieces), 200
+    if single and total is not None:
+        heads["Accept-Ranges"] = "bytes"
+        wanted = asked_range(request, etag, total)
+        if wanted == UNSATISFIABLE:
+            return web.Response(status=416, headers={**COMMON, "Content-Range": f"bytes */{total}"})
+        if wanted is not None:
+            start, stop = wanted
+            pieces, status = cut(pieces, start, stop), 206
+            heads["Content-Range"] = f"bytes {start}-{stop - 1}/{total}"
+            total = stop - start
+    if request.method == "HEAD":
+        return await _heads_only(request, heads, total)
+    if total is not None and total <= _WHOLE:
+        return web.Response(body=await _join(archive, pieces), status=status, headers=heads)
+    pieces = await _first_made(pieces)
+    response = web.StreamResponse(status=status, headers=heads)
+    if total is not None:
+        response.content_length = total
+    elif request.version >= HttpVersion11:
+        response.enable_chunked_encoding()
     await response.prepare(request)
-    if request.method != "HEAD":
+    try:
         for piece in pieces:
-            if isinstance(piece, bytes):
-                await response.write(piece)
-                continue
-            for start in range(0, piece.length, _CHUNK):
-                span = ByteRange(
-                    pack=piece.pack, offset=piece.offset + start, length=min(_CHUNK, piece.length - start)
-                )
-                await response.write(await asyncio.to_thread(archive.read, span))
+            await _write(response, archive, piece)
+    except DicomError as error:
+        # The status is out: an end that looks whole would be a lie.
+        log.warning("answer broken off", extra={"error": error.reason})
+        if request.transport is not None:
+            request.transport.abort()
+        return response
     await response.write_eof()
     return response
 
 
-def _join(archive: Archive, pieces: list[Piece]) -> bytes:
-    parts = [piece if isinstance(piece, bytes) else archive.read(piece) for piece in pieces]
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+async def _heads_only(request: web.Request, heads: dict[str, str], total: int | None) -> web.StreamResponse:
+    response = web.StreamResponse(headers=heads)
+    if total is not None:
+        response.content_length = total
+    await response.prepare(request)
+    await response.write_eof()
+    return response
 
 
-async def send_json(
+async def _write(response: web.StreamResponse, archive: Archive, piece: Piece) -> None:
+    if isinstance(piece, Made):
+        piece = await piece.make()
+    if isinstance(piece, bytes):
+        for start in range(0, len(piece), _CHUNK):
+            await response.write(piece[start : start + _CHUNK])
+        return
+    for start in range(0, piece.length, _CHUNK):
+        length = min(_CHUNK, piece.length - start)
+        span = ByteRange(pack=piece.pack, offset=piece.offset + start, length=length)
+        await response.write(await asyncio.to_thread(archive.read, span))
+
+
+async def _first_made(pieces: list[Piece]) -> list[Piece]:
+    for i, piece in enumerate(pieces):
+        if isinstance(piece, Made):
+            return [*pieces[:i], await piece.make(), *pieces[i + 1 :]]
+    return pieces
+
+
+async def _join(archive: Archive, pieces: list[Piece]) -> bytes:
+    ready = [await piece.make() if isinstance(piece, Made) else piece for piece in pieces]
+
+    def read() -> bytes:
+        parts = [piece if isinstance(piece, bytes) else archive.read(piece) for piece in ready]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    if all(isinstance(piece, bytes) for piece in ready):
+        return read()
+    return await asyncio.to_thread(read)
+
+
+async def send_text(
     request: web.Request,
     data: bytes,
     *,
@@ -112,8 +180,8 @@ async def send_json(
     etag: str = "",
     **headers: str,
 ) -> web.Response:
-    """JSON, gzipped where the client takes it and it is worth it."""
-    heads = {**COMMON, "Vary": "Accept, Accept-Encoding", "Content-Type": content_type, **headers}
+    """JSON or XML, gzipped where the client takes it and it is worth it."""
+    heads = {**COMMON, "Content-Type": content_type, **headers}
     if etag:
         heads["ETag"] = etag
     if len(data) > 1024 and accepts_gzip(request):
@@ -126,8 +194,12 @@ async def send_json(
 
 
 def accepts_gzip(request: web.Request) -> bool:
-    """Whether the client said it takes gzip."""
-    return "gzip" in request.headers.get("Accept-Encoding", "")
+    """Whether the client said it takes gzip (RFC 9110 §12.5.3; an entry of quality 0 refuses it)."""
+    for entry in request.headers.get("Accept-Encoding", "").lower().split(","):
+        name, _, quality = entry.partition(";")
+        if name.strip() in {"gzip", "x-gzip"}:
+            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
 
 
 def dumps(value: Any) -> bytes:

@@ -10,24 +10,24 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from dicom.archive import Archive
-from dicom.errors import BadQueryError, NotAcceptableError, NotFoundError
+from dicom.errors import BadQueryError, CannotRenderError, NotAcceptableError, NotFoundError
 from dicom.model import InstanceRow, PixelKind
 from dicom.retrieve import Picture
 from dicom.syntaxes import EXPLICIT_LE, FRAME_TYPES
 from dicom.web import MediaType, closing, parse_accept, part_head, with_base
 from server.dicomweb.answers import (
     COMMON,
-    Piece,
     accepts_gzip,
     base_url,
     boundary_of,
     guarded,
     not_modified,
     send,
-    send_json,
+    send_text,
     validator,
 )
 from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
+from server.dicomweb.ranges import Piece
 
 _OCTETS = "application/octet-stream"
 _DICOM = "application/dicom"
@@ -85,7 +85,7 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
         return unchanged
     if single:
         span = archive.retriever.file_range(rows[0])
-        return await send(request, archive, [span], _DICOM, etag=etag, **_disposition("image.dcm"))
+        return await send(request, archive, [span], _DICOM, etag=etag, single=True, **_disposition("image.dcm"))
     boundary = boundary_of(etag)
     pieces: list[Piece] = []
     for row in rows:
@@ -121,7 +121,7 @@ async def retrieve_metadata(request: web.Request) -> web.StreamResponse:
             + b"]"
         )
     )
-    return await send_json(request, body, content_type=content_type, etag=etag)
+    return await send_text(request, body, content_type=content_type, etag=etag)
 
 
 @guarded
@@ -131,6 +131,8 @@ async def retrieve_frames(request: web.Request) -> web.StreamResponse:
     """
     archive, (row,) = await _rows(request, "pixels")
     numbers = _frame_numbers(request.match_info["frames"])
+    for number in numbers:
+        archive.retriever.check_frame(row, number)
     stored, media, multipart = _negotiate_frames(request, row, len(numbers))
     syntax = row.transfer_syntax if stored else EXPLICIT_LE
     etag = validator("frames", row.digest, numbers, syntax, media, multipart)
@@ -144,7 +146,7 @@ async def retrieve_frames(request: web.Request) -> web.StreamResponse:
             pieces.append(part_head(boundary, part_type, first=not pieces))
         pieces += await _frame(archive, row, number, stored=stored)
     if not multipart:
-        return await send(request, archive, pieces, part_type, etag=etag)
+        return await send(request, archive, pieces, part_type, etag=etag, single=True)
     pieces.append(closing(boundary))
     return await send(
         request, archive, pieces, f'multipart/related; type="{media}"; boundary={boundary}', etag=etag
@@ -205,7 +207,7 @@ async def retrieve_bulkdata(request: web.Request) -> web.StreamResponse:
         return unchanged
     found = await archive.retriever.bulkdata(row, path)
     if not multipart:
-        return await send(request, archive, [found], _OCTETS, etag=etag, **_disposition("value.bin"))
+        return await send(request, archive, [found], _OCTETS, etag=etag, single=True, **_disposition("value.bin"))
     boundary = boundary_of(etag)
     pieces: list[Piece] = [part_head(boundary, _OCTETS, first=True), found, closing(boundary)]
     return await send(
@@ -238,7 +240,7 @@ async def _document(request: web.Request, archive: Archive, row: InstanceRow) ->
     data = await archive.document(row)
     pdf = row.document_type == "application/pdf"
     kind, name = ("application/pdf", "document.pdf") if pdf else (_OCTETS, "document.bin")
-    return await send(request, archive, [data], kind, etag=etag, **_disposition(name))
+    return await send(request, archive, [data], kind, etag=etag, single=True, **_disposition(name))
 
 
 async def _picture(
@@ -250,12 +252,15 @@ async def _picture(
     )
     if len(numbers) > 1:
         raise BadQueryError(code="bad_frame_list")
+    if row.pixels.kind is PixelKind.NONE:
+        raise CannotRenderError(code="no_pixels")
+    archive.retriever.check_frame(row, numbers[0])
     etag = validator("picture", row.digest, numbers, wanted.tag())
     if unchanged := not_modified(request, etag):
         return unchanged
     make = archive.thumbnail if thumbnail else archive.rendered
     data = await make(row, numbers[0], wanted)
-    return await send(request, archive, [data], f"image/{wanted.format}", etag=etag)
+    return await send(request, archive, [data], f"image/{wanted.format}", etag=etag, single=True)
 
 
 def _wishes(request: web.Request, *, thumbnail: bool) -> Picture:
@@ -318,7 +323,7 @@ async def retrieve_waveform(request: web.Request) -> web.StreamResponse:
     if unchanged := not_modified(request, etag):
         return unchanged
     packed = await archive.waveform(row)
-    headers = {**COMMON, "ETag": etag, "Vary": "Accept-Encoding", "Content-Type": "application/json"}
+    headers = {**COMMON, "ETag": etag, "Content-Type": "application/json"}
     if accepts_gzip(request):
         body = await asyncio.to_thread(lambda: gzip.compress(zlib.decompress(packed), 4, mtime=0))
         return web.Response(body=body, headers={**headers, "Content-Encoding": "gzip"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from dicom import query as qido
 from dicom.errors import NotAcceptableError
 from dicom.model import Query
 from dicom.web import instance_json, parse_accept, series_json, study_json
-from server.dicomweb.answers import base_url, dumps, guarded, send_json
+from server.dicomweb.answers import accepts_gzip, base_url, dumps, guarded, not_modified, send_text, validator
 from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
 
 Level = Literal["study", "series", "instance"]
@@ -58,7 +59,10 @@ def _search(level: Level) -> Callable[[web.Request], Any]:
         headers = _warnings(query, more=found > wanted or (found == most and query.limit is None))
         if not found or not wanted:
             return web.Response(status=204, headers={**headers, "Cache-Control": "private, no-cache"})
-        return await send_json(request, body, content_type=content_type, **headers)
+        etag = validator("search", content_type, accepts_gzip(request), hashlib.sha256(body).hexdigest(), headers)
+        if unchanged := not_modified(request, etag):
+            return unchanged
+        return await send_text(request, body, content_type=content_type, etag=etag, **headers)
 
     return handler
 
