@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from dicom.model import Scope
@@ -42,6 +42,20 @@ IN_GUIDE = frozenset({
     "login", "worklist-clinic", "worklist-expert", "register", "request", "stat", "consultation", "document", "order",
     "upload", "unmatched", "image", "ecg", "precheck", "room", "report-writing", "report", "inbox", "verify-code",
 })  # fmt: skip
+SEES_THE_OTHER = """(() => {
+  const video = document.getElementById('remote');
+  if (room.call?.condition !== 'good' || !document.getElementById('absent').hidden || !video.videoWidth) return false;
+  const pen = new OffscreenCanvas(8, 8).getContext('2d');
+  pen.drawImage(video, 0, 0, 8, 8);
+  return pen.getImageData(0, 0, 8, 8).data[0] > 100; // the wall, not the black before the first picture
+})()"""
+CAMERA = "HD Webcam"
+NAME_CAMERA = """(() => {
+  // Chromium calls a camera that plays a file by the file's path.
+  const { get } = Object.getOwnPropertyDescriptor(MediaDeviceInfo.prototype, 'label');
+  const label = { get() { return get.call(this).replace(/^.*[/]|[.]y4m$/g, ''); } };
+  Object.defineProperty(MediaDeviceInfo.prototype, 'label', label);
+})()"""
 RUN_AXE = """async () => (await axe.run(document, {resultTypes: ['violations'],
   runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})).violations
   .filter((x) => ['serious', 'critical'].includes(x.impact))
@@ -57,6 +71,8 @@ class Stop:
     path: str
     ready: str = "main"
     act: Callable[[Page], Awaitable[Any]] | None = None
+    beside: Stop | None = None
+    """What somebody else has open before, and until one has looked."""
     status: int = 200
 
 
@@ -81,13 +97,17 @@ class Facts:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             return connection.execute(sql, values).fetchall()
 
-    def case(self, state: str, part: str, *, more: str = "1") -> tuple[str, str]:
-        """(login, consultation) of somebody who has that part now in a consultation in that state."""
+    def cases(self, state: str, part: str, *, more: str = "1") -> list[tuple[str, str]]:
+        """(login, consultation) of everybody who has that part now in a consultation in that state."""
         return self.ask(
             "select s.login, c.id from consultation c join participant p on p.consultation = c.id and p.until is null "
             "join membership w on w.id = p.membership join staff s on s.id = w.staff "
             f"where c.state = ? and p.part = ? and {more} order by c.number", state, part,
-        )[0]  # fmt: skip
+        )  # fmt: skip
+
+    def case(self, state: str, part: str, *, more: str = "1") -> tuple[str, str]:
+        """The first of them."""
+        return self.cases(state, part, more=more)[0]
 
 
 def stops(facts: Facts, archive: Any) -> list[Stop]:
@@ -102,6 +122,10 @@ def stops(facts: Facts, archive: Any) -> list[Stop]:
     writer, writing = facts.case("reporting", "expert", more="exists (select 1 from study_share x where x.consultation = c.id)")
     receiver, delivered = facts.case("delivered", "referring")
     meeter, meeting = facts.case("in_session", "expert")
+    seen_by, talk = facts.case(
+        "checked_in", "expert", more="exists (select 1 from study_share x where x.consultation = c.id)"
+    )
+    [asker] = [login for login, case in facts.cases("checked_in", "referring") if case == talk]
     with_paper = facts.ask(
         "select s.login, c.id from consultation c join participant p on p.consultation = c.id and p.until is null and "
         "p.part = 'referring' join membership w on w.id = p.membership join staff s on s.id = w.staff join document d on "
@@ -142,6 +166,11 @@ def stops(facts: Facts, archive: Any) -> list[Stop]:
         await page.click("#enter")
         await until(page, "window.room?.stage === 'in'", seconds=30)
 
+    async def together(page: Page) -> None:
+        await entered(page)
+        await until(page, "document.querySelector('#stage .vw-palette button')?.disabled === false", seconds=40)
+        await until(page, SEES_THE_OTHER, seconds=40)
+
     async def previewed(page: Page) -> None:
         await page.click("#preview")
         await page.wait_for_selector("dialog[open] img")
@@ -151,6 +180,7 @@ def stops(facts: Facts, archive: Any) -> list[Stop]:
         await page.wait_for_selector("dialog[open] .document-box img")
 
     sheets = "#sheets img"
+    waiting = Stop(name="room", who=asker, path=f"/consultations/{talk}/room", ready="#enter", act=entered)
     return [
         Stop(name="login", who=None, path="/login", ready="#login-form"),
         Stop(name="worklist-clinic", who="zhoumin", path="/", ready="#worklist"),
@@ -177,7 +207,6 @@ def stops(facts: Facts, archive: Any) -> list[Stop]:
         Stop(name="image", who=reading["CT"][0], path=reading["CT"][1], act=see_image),
         Stop(name="ecg", who=reading["ECG"][0], path=reading["ECG"][1], act=see_tracing),
         Stop(name="precheck", who=meeter, path=f"/consultations/{meeting}/room", ready="#enter", act=checked),
-        Stop(name="room", who=meeter, path=f"/consultations/{meeting}/room", ready="#enter", act=entered),
         Stop(name="report-writing", who=writer, path=f"/consultations/{writing}/report", ready="#f-answers-1"),
         Stop(name="report-preview", who=writer, path=f"/consultations/{writing}/report", ready="#preview", act=previewed),
         Stop(name="inbox", who="zhoumin", path="/inbox"),
@@ -188,6 +217,8 @@ def stops(facts: Facts, archive: Any) -> list[Stop]:
         Stop(name="organisations", who="fengrui", path="/admin/organisations"),
         Stop(name="audit", who="jiangyi", path="/audit"),
         Stop(name="password", who="zhoumin", path="/password"),
+        # Last: afterwards both have a session that is under way.
+        Stop(name="room", who=seen_by, path=f"/consultations/{talk}/room", ready="#enter", act=together, beside=waiting),
         Stop(name="not-found", who="zhoumin", path="/consultations/nowhere", status=404),
     ]
 
@@ -224,6 +255,7 @@ class Walk:
             )  # fmt: skip
             context.set_default_timeout(30_000)
             await context.add_init_script(WATCH_CSP)
+            await context.add_init_script(NAME_CAMERA)
             if login is not None:
                 answer = await context.request.post(
                     f"{self.origin}/api/login", data={"login": login, "password": PASSWORD}, headers={"Origin": self.origin}
@@ -234,23 +266,30 @@ class Walk:
 
     async def visit(self, stop: Stop) -> Visit:
         seen = Visit(stop.name)
-        page = await (await self.person(stop.who)).new_page()
-        page.on("console", lambda said: said.type in {"error", "warning"} and seen.trouble.append(said.text))
-        page.on("pageerror", lambda error: seen.trouble.append(f"page error: {error}"))
+        open_pages: list[Page] = []
         try:
-            answer = await page.goto(self.origin + stop.path)
-            assert answer.status == stop.status, f"{stop.path}: {answer.status}"
-            await page.wait_for_selector(stop.ready, state="attached")
-            if stop.act is not None:
-                await stop.act(page)
-            await page.wait_for_load_state("networkidle") if stop.who is None else await asyncio.sleep(0.2)
-            await self.look(page, stop, seen)
+            for there in (stop.beside, stop):
+                if there is not None:
+                    open_pages.append(await (await self.person(there.who)).new_page())
+                    await self.arrive(open_pages[-1], there, seen)
+            await self.look(open_pages[-1], stop, seen)
         except Exception as error:
             seen.failed = f"{type(error).__name__}: {error}"[:600]
         if stop.status != 200:
             seen.trouble = [x for x in seen.trouble if str(stop.status) not in x]
-        await page.close()
+        for page in reversed(open_pages):
+            await page.close()
         return seen
+
+    async def arrive(self, page: Page, stop: Stop, seen: Visit) -> None:
+        page.on("console", lambda said: said.type in {"error", "warning"} and seen.trouble.append(said.text))
+        page.on("pageerror", lambda error: seen.trouble.append(f"page error: {error}"))
+        answer = await page.goto(self.origin + stop.path)
+        assert answer.status == stop.status, f"{stop.path}: {answer.status}"
+        await page.wait_for_selector(stop.ready, state="attached")
+        if stop.act is not None:
+            await stop.act(page)
+        await page.wait_for_load_state("networkidle") if stop.who is None else await asyncio.sleep(0.2)
 
     async def look(self, page: Page, stop: Stop, seen: Visit) -> None:
         if os.environ.get("HUIZHEN_GUIDE"):
@@ -261,6 +300,27 @@ class Walk:
             seen.han = await chinese(page)
         await page.evaluate(AXE.read_text(encoding="utf-8"))
         seen.axe = await page.evaluate(RUN_AXE)
+
+
+def film(path: Path) -> Path:
+    """What the camera sees: somebody drawn, before a wall; YUV4MPEG2 in 4:2:0."""
+    width, height = 640, 360
+    picture = Image.new("RGB", (width, height), "#c9d3d6")
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 300, width, height), fill="#8a7f74")
+    pen.rectangle((60, 40, 190, 170), fill="#e6ecee", outline="#a9b5b9", width=4)
+    pen.ellipse((175, 225, 465, 560), fill="#f4f6f7")
+    pen.polygon(((290, 228), (350, 228), (320, 300)), fill="#6f93a8")
+    pen.rectangle((298, 190, 342, 242), fill="#d9a98a")
+    pen.ellipse((258, 62, 382, 190), fill="#2f2a2a")
+    pen.ellipse((268, 84, 372, 214), fill="#e3b596")
+    for x in (298, 342):
+        pen.ellipse((x - 5, 136, x + 5, 146), fill="#2f2a2a")
+    pen.arc((300, 158, 340, 188), 20, 160, fill="#9c5f50", width=4)
+    luma, *chroma = picture.filter(ImageFilter.SMOOTH).convert("YCbCr").split()
+    frame = b"FRAME\n" + luma.tobytes() + b"".join(x.resize((width // 2, height // 2)).tobytes() for x in chroma)
+    path.write_bytes(f"YUV4MPEG2 W{width} H{height} F30:1 Ip A1:1 C420mpeg2\n".encode() + 2 * frame)
+    return path
 
 
 def small_png(data: bytes) -> bytes:
@@ -289,7 +349,8 @@ async def walk(lang: str) -> list[Visit]:
         await demo.seed(app, said.append)
         facts = Facts(folder / "data" / "huizhen.sqlite3")
         playwright = await stack.enter_async_context(async_playwright())
-        browser = await playwright.chromium.launch(executable_path=need_chromium(), args=[*FLAGS, NOWHERE])
+        camera = f"--use-file-for-fake-video-capture={film(folder / f'{CAMERA}.y4m')}"
+        browser = await playwright.chromium.launch(executable_path=need_chromium(), args=[*FLAGS, NOWHERE, camera])
         stack.push_async_callback(browser.close)
         walking = Walk(lang, app, runner.addresses[0][1], browser)
         wanted = IN_GUIDE if os.environ.get("HUIZHEN_GUIDE") else frozenset()
