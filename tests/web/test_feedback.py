@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from consult import model as m
+from consult.feedback import ask_for_feedback
 from server import keys
 from server.i18n import translate
+from server.jobs import plan
 from tests.browser.seeds import put_consultation
 from tests.conftest import sign_in
 
@@ -118,3 +120,12 @@ async def test_the_thirty_day_outcome_archives_and_the_worklist_shows_until_when
 def test_refusals_have_their_english():
     for text in ("这一天的反馈已经填写，不能再改。", "您已经评价过这份申请，不能再改。"):
         assert translate(text, "en") != text
+
+
+async def test_the_clock_asks_the_clinic_and_archives(app, city, case):
+    work = app[keys.WORK]
+    plan(app)
+    assert {"ask_for_feedback", "archive_unanswered"} <= set(app[keys.TASKS].names)
+    assert await work.run(ask_for_feedback) == 1
+    asked = await work.read(lambda uow: uow.consultations.get(case))
+    assert asked.state is m.State.FEEDBACK
