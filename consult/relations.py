@@ -116,12 +116,15 @@ def offered_to(uow: UnitOfWork, actor: Actor, consultation: m.Consultation) -> m
 
 
 def admitted(uow: UnitOfWork, actor: Actor, consultation: m.Consultation) -> bool:
-    """Sits in the running session (or has lost the line for a moment)."""
+    """Sits in the running session, or has lost the line a while ago (rules.lost_seat) and is waited for."""
     session = uow.meetings.running(consultation.id)
     if session is None:
         return False
     seat = uow.meetings.seat_of(session.id, actor.membership)
-    return seat is not None and seat.state in {m.SeatState.IN, m.SeatState.LOST}
+    if seat is None:
+        return False
+    waited_for = seat.state is m.SeatState.LOST and uow.now - seat.since < uow.rules.lost_seat
+    return seat.state is m.SeatState.IN or waited_for
 
 
 def holds(uow: UnitOfWork, actor: Actor, consultation: m.Consultation, condition: Condition) -> bool:

@@ -47,4 +47,5 @@ class Rules:
     feedback_days: int = 7                         # after the acknowledgement the clinic is asked for feedback
     feedback_within_days: int = 7                  # each outcome is told so long after its day
     archive_days: int = 45                         # feedback that nobody gives is asked for so long
+    lost_seat: timedelta = timedelta(minutes=30)   # a guest whose line is lost still reads for so long
     report_channels: tuple[str, ...] = ("inbox", "archive", "webhook")

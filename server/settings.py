@@ -119,7 +119,9 @@ class Ice(Section, frozen=True, kw_only=True):
 
 
 class Room(Section, frozen=True, kw_only=True):
-    lost_minutes: Annotated[int, Meta(description="a lost seat is kept this long", ge=1)] = 30
+    lost_minutes: Annotated[
+        int, Meta(description="a guest whose line is lost still sees request and images for this long", ge=1)
+    ] = 30
     private_candidates: Annotated[
         Literal["own_subnet", "all", "none"],
         Meta(description="which private network addresses may pass between browsers"),
@@ -216,6 +218,7 @@ def clinical_rules(settings: Settings) -> rules.Rules:
         calendar=rules.WorkingCalendar(
             holidays=frozenset(given.holidays), extra_days=frozenset(given.working_weekends)
         ),
+        lost_seat=timedelta(minutes=settings.room.lost_minutes),
         expert_access_days=settings.access.expert_days_after_close,
         two_signatures=frozenset(settings.access.two_signatures),
         named_offer_days=given.named_offer_days,

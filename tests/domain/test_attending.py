@@ -7,6 +7,7 @@ import pytest
 
 from consult import attending, meeting_view
 from consult import model as m
+from consult.access import Action, may
 from consult.errors import Conflict, Invalid, NotAllowed, NotFound, WrongState
 from tests.realtime.world import CASE, World, make_world
 
@@ -153,6 +154,23 @@ class TestAttendance:
         first, second = stays(world, session, seat)
         assert (first.left_at, first.reason) == (lost_at, "lost")
         assert (second.entered_at, second.left_at) == (world.uow.now, None)
+
+    def test_a_guest_whose_line_stays_lost_sees_nothing_more_until_they_are_back(self, world: World) -> None:
+        session = opened(world)
+        seated(world, session, "expert")
+        world.invite("colleague")
+        guest = attending.take_seat(world.uow, actor=world["colleague"], session=session)
+        attending.admit(world.uow, actor=world["expert"], seat=guest.id)
+        case = world.uow.consultations.get(CASE)
+        attending.seat_lost(world.uow, seat=guest.id, at=world.uow.now)
+        world.uow.advance(world.uow.rules.lost_seat - timedelta(seconds=1))
+        assert may(world.uow, world["colleague"], Action.REQUEST_READ, case)
+        world.uow.advance(timedelta(seconds=1))
+        assert not may(world.uow, world["colleague"], Action.REQUEST_READ, case)
+        assert not may(world.uow, world["colleague"], Action.PIXELS_READ, case)
+        again = attending.take_seat(world.uow, actor=world["colleague"], session=session)
+        attending.seat_back(world.uow, seat=again.id)
+        assert may(world.uow, world["colleague"], Action.PIXELS_READ, case)
 
     def test_losing_a_seat_twice_writes_one_gap(self, world: World) -> None:
         session = opened(world)

@@ -11,7 +11,7 @@ import pytest
 
 from server import cli, i18n, keys
 from server.control import CommandRefused, control_app, run_directly
-from server.settings import Settings, SettingsError, clinical_rules, load_settings
+from server.settings import Room, Settings, SettingsError, clinical_rules, load_settings
 from server.tls import lan_certificate, server_context
 from tests.city import PASSWORD
 from tests.conftest import sign_in
@@ -35,6 +35,7 @@ def test_a_mistyped_setting_stops_the_start(environment):
 def test_deadlines_of_the_settings_reach_the_clinical_rules():
     found = load_settings(environment={"HUIZHEN_DEADLINES__STAT_ACCEPT_MINUTES": "7", "HUIZHEN_DEADLINES__HOLIDAYS": "2026-10-01"})
     rules = clinical_rules(found)
+    assert clinical_rules(Settings(room=Room(lost_minutes=7))).lost_seat == timedelta(minutes=7)
     assert rules.deadlines.stat_accept == timedelta(minutes=7)
     assert not rules.calendar.is_working(date(2026, 10, 1))
 
