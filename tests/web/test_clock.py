@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from server import keys
@@ -66,6 +68,13 @@ async def test_a_clock_set_back_is_told_on_every_page_and_to_the_watcher(restart
     clock.advance(hours=1)
     assert SENTENCE not in await page_of(browser)
     assert await warnings_of(browser) == []
+
+
+async def test_the_operators_page_tells_of_every_warning_and_of_the_banner(restarted):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert SENTENCE in text
+    for name in await warnings_of(await restarted(hours=-1)):
+        assert f"lists `{name}` in `warnings`" in text
 
 
 async def test_a_clock_that_goes_on_is_believed(restarted):
