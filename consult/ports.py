@@ -286,8 +286,11 @@ class Audit(Protocol):
         staff: o.StaffId | None = None,
         organisation: o.OrganisationId | None = None,
         after: int = 0,
+        before: int | None = None,
         limit: int = 200,
-    ) -> Sequence[m.AuditRow]: ...
+    ) -> Sequence[m.AuditRow]:
+        """Rows with n > `after`, oldest first; with `before` the rows with n < `before`, newest first."""
+        ...
 
 
 class UnitOfWork(Protocol):

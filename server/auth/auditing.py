@@ -17,7 +17,9 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPage:
-    """Rows, newest last; `names` of the people in them; `next`: `after` of the following page, None at the end."""
+    """Rows in the order asked for; `names` of the people in them; `next`: `after` or `before` of the following page,
+    None at the end.
+    """
 
     rows: Sequence[AuditRow]
     names: dict[str, str]
@@ -31,10 +33,13 @@ def read_audit(
     object: str | None = None,
     staff: StaffId | None = None,
     after: int = 0,
+    before: int | None = None,
     limit: int = 100,
 ) -> AuditPage:
-    """Auditor: everything. Organisation's administrator: the own organisation, without content. Platform: accounts
-    and organisations. Everyone else: what they did themselves, and all rows of a consultation that is theirs.
+    """Oldest first from `after`, or newest first from `before`.
+
+    Auditor: everything. Organisation's administrator: the own organisation, without content. Platform: accounts and
+    organisations. Everyone else: what they did themselves, and all rows of a consultation that is theirs.
     """
     organisation: OrganisationId | None = None
     about_own = object is not None and _own_object(uow, actor, object)
@@ -45,9 +50,10 @@ def read_audit(
             raise NotFound(kind="audit")
         staff = actor.staff
     found: list[AuditRow] = []
-    position: int | None = after
+    position: int | None = after if before is None else before
     while position is not None and len(found) < limit:
-        page = uow.audit.rows(object=object, staff=staff, organisation=organisation, after=position, limit=PAGE)
+        span = {"after": position} if before is None else {"before": position}
+        page = uow.audit.rows(object=object, staff=staff, organisation=organisation, **span, limit=PAGE)
         for row in page:
             position = row.n
             if actor.role is not Role.PLATFORM_ADMIN or row.object.partition(":")[0] in PLATFORM_KINDS:

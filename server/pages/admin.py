@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
-from consult.people import LinkKind, Organisation, OrganisationId, OrganisationKind, Role, StaffId, Tier
+from consult.errors import NotFound
+from consult.people import LinkKind, Organisation, OrganisationId, OrganisationKind, Role, Tier
 from server import labels
 from server.api.common import actor, int_query, now, work
-from server.auth.auditing import read_audit
+from server.auth.auditing import AuditPage, read_audit
 from server.auth.people import in_force
 from server.auth.staff import GIVES, list_staff
 from server.i18n import _
@@ -49,6 +51,8 @@ async def staff_page(request: web.Request) -> web.StreamResponse:
         gives=sorted(GIVES.get(who.role, ()), key=list(Role).index),
         choices=choices,
         roles_of=lambda given: labelled(given, labels.ROLE),
+        role_words={str(role): _(word) for role, word in labels.ROLE.items()},
+        specialties=sorted({x for one in people for held in one.memberships for x in held.specialties}),
     )
 
 
@@ -75,17 +79,21 @@ async def organisations_page(request: web.Request) -> web.StreamResponse:
 
 
 async def audit_page(request: web.Request) -> web.StreamResponse:
-    """GET /audit?object=&staff=&after=: who did what, as far as the caller may know."""
+    """GET /audit?object=&login=&before=: who did what, as far as the caller may know, the newest first."""
     object_ = request.query.get("object") or ""
-    staff = request.query.get("staff") or ""
-    found = await work(request).read(
-        read_audit,
-        actor=actor(request),
-        object=object_ or None,
-        staff=StaffId(staff) if staff else None,
-        after=int_query(request, "after", 0, low=0, high=2**53),
-        limit=AUDIT_ROWS,
-    )
+    login = (request.query.get("login") or "").strip().lower()
+    person = await work(request).read(lambda uow: uow.people.staff_by_login(login)) if login else None
+    found = AuditPage(rows=(), names={}, next=None)
+    if person is not None or not login:
+        with suppress(NotFound):        # a name that is unknown and one that is not yours to ask for look alike
+            found = await work(request).read(
+                read_audit,
+                actor=actor(request),
+                object=object_ or None,
+                staff=person.id if person else None,
+                before=int_query(request, "before", 2**53, low=0, high=2**53),
+                limit=AUDIT_ROWS,
+            )
     return await render(
-        request, "admin/audit.html", page="audit", tab="audit", found=found, object=object_, staff=staff
+        request, "admin/audit.html", page="audit", tab="audit", found=found, object=object_, login=login
     )

@@ -57,17 +57,18 @@ class Audit(Repository):
         staff: o.StaffId | None = None,
         organisation: o.OrganisationId | None = None,
         after: int = 0,
+        before: int | None = None,
         limit: int = 200,
     ) -> Sequence[m.AuditRow]:
-        """Rows with n > `after` that fit every given filter, oldest first."""
+        """Rows that fit every given filter: n > `after`, oldest first; with `before` n < `before`, newest first."""
         c = audit.c
-        where = [c.n > after]
+        where = [c.n > after] if before is None else [c.n > after, c.n < before]
         where += [
             column == value
             for column, value in ((c.object, object), (c.staff, staff), (c.organisation, organisation))
             if value is not None
         ]
-        return self._list(rows.audit, *where, order=(c.n,), limit=limit)
+        return self._list(rows.audit, *where, order=(c.n if before is None else c.n.desc(),), limit=limit)
 
     def newest(self) -> datetime | None:
         """The latest moment of any row, which is the last one's unless the clock was set back; None without rows."""

@@ -287,12 +287,14 @@ class FakeAudit:
         staff: o.StaffId | None = None,
         organisation: o.OrganisationId | None = None,
         after: int = 0,
+        before: int | None = None,
         limit: int = 200,
     ) -> Sequence[m.AuditRow]:
         return [
             x
-            for x in self._rows
+            for x in (self._rows if before is None else reversed(self._rows))
             if x.n > after
+            and (before is None or x.n < before)
             and (object is None or x.object == object)
             and (staff is None or x.staff == staff)
             and (organisation is None or x.organisation == organisation)

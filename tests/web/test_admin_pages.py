@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.conftest import sign_in
@@ -46,3 +48,25 @@ async def test_the_audit_says_in_words_what_was_done_and_keeps_the_code_beneath(
     async with client.get("/audit", headers=PAGE, params={"lang": lang}) as answer:
         text = await answer.text()
     assert f'<td>{word}<br><code class="small muted">login</code></td>' in text
+
+
+async def test_the_audit_begins_with_the_newest_and_is_asked_by_login_name(open_browser, city):
+    """A name that nobody has and one that is not yours to ask for look alike."""
+    auditor, doctor = await open_browser(), await open_browser()
+    await sign_in(doctor, city.doctor.login)
+    await sign_in(auditor, city.auditor.login)
+
+    async def numbers(client, **query):
+        async with client.get("/audit", headers=PAGE, params=query) as answer:
+            assert answer.status == 200
+            return [int(n) for n in re.findall(r"<tr><td>(\d+)</td>", await answer.text())]
+
+    every = await numbers(auditor)
+    assert len(every) >= 2
+    assert every == sorted(every, reverse=True)
+    assert await numbers(auditor, before=every[0]) == every[1:]
+    own = await numbers(auditor, login=city.doctor.login)
+    assert own
+    assert set(own) < set(every)
+    assert await numbers(auditor, login="nobody") == []
+    assert await numbers(doctor, login=city.expert.login) == await numbers(doctor, login="nobody") == []
