@@ -15,6 +15,7 @@ from consult.hisparse import parse_his_text
 from consult.patient import PatientId
 from consult.people import Actor, MembershipId, OrganisationId
 from consult.ports import UnitOfWork
+from server import keys
 from server.api.case_bodies import (
     Asked,
     At,
@@ -42,7 +43,9 @@ from server.api.case_bodies import (
 )
 from server.api.common import actor, body, json_response, no_content, work
 from server.auth.audit import audit
+from server.auth.grants import end_grants
 from server.romanise import romanise
+from server.storage.unit import SqlUnitOfWork
 
 __all__ = ["STEPS", "Because", "Id", "consultation_id", "consultation_view"]
 
@@ -186,6 +189,11 @@ async def withdraw_consent(request: web.Request) -> web.StreamResponse:
     return json_response(consultation_view(after))
 
 
+def _end_share(uow: SqlUnitOfWork, *, study_uid: str, **kwargs: Any) -> Any:
+    end_grants(uow, study_uid)
+    return material.end_share(uow, study_uid=study_uid, **kwargs)
+
+
 async def end_share(request: web.Request) -> web.StreamResponse:
     """`POST …/studies/{uid}/end` {reason}: the study is no longer part of the material."""
     given = await body(request, Because)
@@ -194,7 +202,8 @@ async def end_share(request: web.Request) -> web.StreamResponse:
         "study_uid": request.match_info["uid"],
         "reason": given.reason,
     }
-    _, after = await work(request).run(_audited, material.end_share, actor(request), "study.end_share", kwargs)
+    _, after = await work(request).run(_audited, _end_share, actor(request), "study.end_share", kwargs)
+    request.app[keys.GRANTS].forget(study=request.match_info["uid"])
     return json_response(consultation_view(after))
 
 

@@ -17,12 +17,15 @@ from consult.people import Actor
 from consult.ports import UnitOfWork
 from dicom.archive import Archive
 from dicom.model import Query, Scope, StudyRow
+from server import keys
 from server.api.common import actor, body, int_query, json_response, no_content, work
 from server.api.patients import with_identifiers
 from server.auth.audit import audit
+from server.auth.grants import end_grants
 from server.dicomweb.ports import ARCHIVE
 from server.matching import facts_of
 from server.romanise import romanise
+from server.storage.unit import SqlUnitOfWork
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
@@ -180,8 +183,9 @@ async def confirm(request: web.Request) -> web.StreamResponse:
     return json_response(await work(request).run(_confirm, actor=actor(request), row=row, choice=choice))
 
 
-def _undo(uow: UnitOfWork, *, actor: Actor, study_uid: str, reason: str) -> None:
+def _undo(uow: SqlUnitOfWork, *, actor: Actor, study_uid: str, reason: str) -> None:
     matching.undo_match(uow, actor=actor, study_uid=study_uid, reason=reason)
+    end_grants(uow, study_uid)
     audit(uow, actor, "study.unmatch", f"study:{study_uid}")
 
 
@@ -190,14 +194,16 @@ async def undo(request: web.Request) -> web.StreamResponse:
     given = await body(request, Undo)
     row = await _row(request)
     await work(request).run(_undo, actor=actor(request), study_uid=row.study_uid, reason=given.reason)
+    request.app[keys.GRANTS].forget(study=row.study_uid)
     return no_content()
 
 
-def _doubt(uow: UnitOfWork, *, actor: Actor, study_uid: str, doubt: Doubt) -> None:
+def _doubt(uow: SqlUnitOfWork, *, actor: Actor, study_uid: str, doubt: Doubt) -> None:
     consultation = m.ConsultationId(doubt.consultation)
     studying.report_wrong_patient(
         uow, actor=actor, consultation=consultation, study_uid=study_uid, reason=doubt.reason
     )
+    end_grants(uow, study_uid)
     audit(uow, actor, "study.doubt", f"study:{study_uid}", detail={"consultation": consultation})
 
 
@@ -206,11 +212,13 @@ async def doubt(request: web.Request) -> web.StreamResponse:
     given = await body(request, Doubt)
     uid = request.match_info["uid"]
     await work(request).run(_doubt, actor=actor(request), study_uid=uid, doubt=given)
+    request.app[keys.GRANTS].forget(study=uid)
     return no_content()
 
 
-def _settle(uow: UnitOfWork, *, actor: Actor, study_uid: str, settle: Settle) -> None:
+def _settle(uow: SqlUnitOfWork, *, actor: Actor, study_uid: str, settle: Settle) -> None:
     studying.settle_wrong_patient(uow, actor=actor, study_uid=study_uid, right=settle.right, reason=settle.reason)
+    end_grants(uow, study_uid)
     audit(uow, actor, "study.settle", f"study:{study_uid}", detail={"right": settle.right})
 
 
@@ -219,6 +227,7 @@ async def settle(request: web.Request) -> web.StreamResponse:
     given = await body(request, Settle)
     row = await _row(request)
     await work(request).run(_settle, actor=actor(request), study_uid=row.study_uid, settle=given)
+    request.app[keys.GRANTS].forget(study=row.study_uid)
     return no_content()
 
 

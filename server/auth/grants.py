@@ -87,6 +87,11 @@ def read_grant(uow: SqlUnitOfWork, actor: Actor, login: str, study_uid: str) -> 
     return None
 
 
+def end_grants(uow: SqlUnitOfWork, study_uid: str) -> None:
+    """Nobody goes on looking at the study under what was opened before; who still may opens it anew, audited."""
+    uow.grants.revoke(now=uow.now, study_uid=study_uid)
+
+
 class Grants:
     """The grants in use, and the frames served under them since the last flush."""
 
@@ -95,6 +100,7 @@ class Grants:
         self._clock = clock
         self._held: dict[tuple[str, str], Held] = {}
         self._frames: Counter[str] = Counter()
+        self._forgotten = 0
 
     async def scope(self, login: SignedIn, study_uid: str, *, frames: int = 0) -> Scope | None:
         """What this login may fetch of the study under its grant; None without a living one. Counts `frames`."""
@@ -102,6 +108,7 @@ class Grants:
         key = (login.digest, study_uid)
         held = self._held.get(key)
         if held is None or not timedelta(0) <= now - held.at < FRESH:
+            before = self._forgotten
             found = await self._work.read(read_grant, login.actor, login.digest, study_uid)
             if found is None:
                 self._held.pop(key, None)
@@ -112,7 +119,8 @@ class Grants:
             )
             if len(self._held) >= CACHED:
                 self._held.clear()
-            self._held[key] = held
+            if before == self._forgotten:
+                self._held[key] = held           # read before something ended, it would outlive that by a second
         if held.expires_at <= now:
             return None
         if frames:
@@ -136,11 +144,13 @@ class Grants:
         login: str | None = None,
         staff: StaffId | None = None,
         memberships: Iterable[MembershipId] = (),
+        study: str | None = None,
     ) -> None:
         """Ask again for these before the next frame."""
+        self._forgotten += 1
         ended = frozenset(memberships)
         for key, held in list(self._held.items()):
-            if key[0] == login or held.actor.staff == staff or held.actor.membership in ended:
+            if key[0] == login or key[1] == study or held.actor.staff == staff or held.actor.membership in ended:
                 del self._held[key]
 
     def on_revoke(self, memberships: frozenset[MembershipId], consultation: ConsultationId) -> None:

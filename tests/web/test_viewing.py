@@ -120,6 +120,42 @@ async def test_access_taken_from_the_expert_ends_with_the_next_frame(open_browse
     assert await rendered(expert) == 404
 
 
+async def test_a_study_that_shows_another_patient_is_dead_at_once_under_every_grant_but_the_holders(
+    open_browser, city, app, consultation
+):
+    browsers = {who: await open_browser() for who in ("technician", "expert", "doctor")}
+    for who, browser in browsers.items():
+        await sign_in(browser, getattr(city, who).login)
+    assert await store(browsers["technician"]) == 200
+
+    def match(uow):
+        uow.studies.add_match(
+            m.StudyMatch(
+                id=uow.new_id(), study_uid=STUDY, organisation=city.clinic, patient=uow.consultations.get(consultation).patient,
+                order=None, method=m.MatchMethod.MANUAL, by=city.technician.membership, at=uow.now,
+            )
+        )
+
+    await app[keys.WORK].run(match)
+    assert {who: await rendered(browser) for who, browser in browsers.items()} == dict.fromkeys(browsers, 200)
+    # The clock of these tests stands still: whatever the server remembers of the grants is as fresh as can be.
+    doubt = {"consultation": consultation, "reason": "姓名与腕带不符"}
+    async with browsers["expert"].post(f"/api/studies/{STUDY}/wrong-patient", json=doubt) as answer:
+        assert answer.status == 204
+    assert {who: await rendered(browser) for who, browser in browsers.items()} == {
+        "technician": 200, "expert": 404, "doctor": 404,
+    }
+    for who in ("expert", "doctor"):
+        grants = await app[keys.WORK].read(lambda uow, who=who: uow.grants.of(getattr(city, who).membership, now=uow.now))
+        assert grants == []
+    async with browsers["expert"].post(f"/api/studies/{STUDY}/open", json={}) as answer:
+        assert answer.status == 404
+    settled = {"right": True, "reason": "已核对"}
+    async with browsers["technician"].post(f"/api/studies/{STUDY}/settle", json=settled) as answer:
+        assert answer.status == 204
+    assert await rendered(browsers["expert"]) == 200
+
+
 async def test_opening_for_a_consultation_that_is_not_ones_own_is_refused_and_audited(open_browser, city, app, consultation):
     stranger = await open_browser()
     await sign_in(stranger, city.stranger.login)
