@@ -44,9 +44,7 @@ class GivenFeedback:
     final: bool = False
 
 
-def read_feedback(
-    uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId
-) -> Sequence[FeedbackEntry]:
+def read_feedback(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> Sequence[FeedbackEntry]:
     """Everything said so far, oldest first: for the referring doctor and the experts."""
     opened = open_consultation(uow, actor, consultation, Action.FEEDBACK_READ)
     return uow.feedback.of(opened.consultation.id)
@@ -150,7 +148,7 @@ def _tick(uow: UnitOfWork, state: m.State, days: int, trigger: Trigger, limit: i
         try:
             move_by_system(uow, consultation, trigger)
         except Stale:
-            continue                   # answered in this very moment
+            continue  # answered in this very moment
         if trigger is Trigger.ARCHIVE:
             for x in uow.consultations.participants(consultation.id):
                 uow.consultations.mark_read(consultation.id, x.membership, at=uow.now)
@@ -176,11 +174,7 @@ def _entry(
     elif given.day == LAST_DAY and uow.now < since + LAST_DAY_FROM and not _ends(given):
         date = (since + LAST_DAY_FROM + uow.rules.utc_offset).date()
         wrong.append(("day", "outcome_too_early", {"day": LAST_DAY, "date": date.isoformat()}))
-    wrong += [
-        (name, "required")
-        for name in ("adoption", "plan_changed", "outcome")
-        if getattr(given, name) is None
-    ]
+    wrong += [(name, "required") for name in ("adoption", "plan_changed", "outcome") if getattr(given, name) is None]
     if given.adoption not in {None, Adoption.ADOPTED} and not given.reason.strip():
         wrong.append(("reason", "required"))
     wrong += _long("reason", given.reason, MOST_REASON)
@@ -235,9 +229,7 @@ def _facts(entry: FeedbackEntry) -> Mapping[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _record(
-    uow: UnitOfWork, actor: Actor, consultation: m.Consultation, trigger: str, entry: FeedbackEntry
-) -> None:
+def _record(uow: UnitOfWork, actor: Actor, consultation: m.Consultation, trigger: str, entry: FeedbackEntry) -> None:
     """A note, which changes no state: the other side finds the consultation unread, an open page fetches it anew."""
     record_note(uow, actor, consultation, trigger, payload=_facts(entry))
     parts = EXPERT_PARTS if entry.side is Side.CLINIC else {m.Part.REFERRING}

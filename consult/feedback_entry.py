@@ -9,8 +9,8 @@ from consult.people import MembershipId
 
 
 class Side(StrEnum):
-    CLINIC = "clinic"              # what became of the patient and of the advice
-    EXPERT = "expert"              # how well the request was made
+    CLINIC = "clinic"  # what became of the patient and of the advice
+    EXPERT = "expert"  # how well the request was made
 
 
 class Adoption(StrEnum):
@@ -25,7 +25,7 @@ class Outcome(StrEnum):
     WORSE = "worse"
     REFERRED = "referred"
     DIED = "died"
-    LOST = "lost"                  # to follow-up
+    LOST = "lost"  # to follow-up
 
 
 DAYS: tuple[int, ...] = (7, 30)
@@ -48,7 +48,7 @@ class FeedbackEntry:
     at: datetime
     day: int | None = None
     adoption: Adoption | None = None
-    reason: str = ""               # why the advice was not, or not wholly, adopted
+    reason: str = ""  # why the advice was not, or not wholly, adopted
     plan_changed: bool | None = None
     done: str = ""
     outcome: Outcome | None = None
