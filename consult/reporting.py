@@ -31,6 +31,7 @@ from consult.signing import (
     SignedBy,
     Signer,
     SigningPlan,
+    prepare_preview,
     prepare_signing,
     record_signed,
 )
@@ -38,8 +39,8 @@ from consult.signing import (
 __all__ = [
     "REPORT_FIELDS", "Genuine", "Phrase", "SignedBy", "Signer", "SigningPlan", "acknowledge_report", "amend_report",
     "append_report", "approve_report", "ask_reviewer", "describe_code", "drop_revision", "mark_report_read",
-    "open_report", "phrases", "prepare_signing", "read_report_version", "record_signed", "save_report",
-    "take_over_consultation", "withdraw_reviewer",
+    "open_report", "phrases", "prepare_preview", "prepare_signing", "read_report_version", "record_signed",
+    "save_report", "take_over_consultation", "withdraw_reviewer",
 ]  # fmt: skip
 
 _BEFORE_READING = frozenset({m.State.ACCEPTED})

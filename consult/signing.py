@@ -23,7 +23,14 @@ from consult.patient import IdentifierSystem
 from consult.people import Actor, MembershipId, StaffId
 from consult.ports import UnitOfWork
 from consult.reviewing import SECOND, SIGNABLE, approvals
-from consult.revising import REVISABLE, draft_content, newest_version, pending_revision
+from consult.revising import (
+    DRAFTING,
+    REVISABLE,
+    Revision,
+    draft_content,
+    newest_version,
+    pending_revision,
+)
 
 _OPINION = ("findings", "diagnosis", "diagnosis_text", "advice")
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -89,11 +96,7 @@ def prepare_signing(
     Raises Stale (the draft was saved since `version`), Invalid (`answers.<n>` without text, `findings` where there
     is no question, `addendum`), WrongState, Conflict(reason="approval_missing" | "reviewer_missing").
     """
-    draft, opened = open_draft(uow, actor, report, Action.REPORT_SIGN)
-    if draft.author != actor.membership:
-        raise NotAllowed(action=Action.REPORT_SIGN.value)
-    if version is not None and version != draft.version:
-        raise Stale(version=draft.version)
+    draft, opened = _own_draft(uow, actor, report, version)
     stored = opened.consultation
     revision = pending_revision(uow, stored)
     if revision is None and stored.state not in SIGNABLE:
@@ -101,9 +104,51 @@ def prepare_signing(
     if revision is not None and (stored.state not in REVISABLE or revision.report != report):
         raise WrongState(state=stored.state.value, trigger="sign_revision")
     newest = newest_version(uow, stored.id)
-    _check_complete(uow, stored, draft)
-    if revision is not None and revision.status is m.ReportStatus.APPENDED and newest is not None:
+    appending = revision is not None and revision.status is m.ReportStatus.APPENDED
+    if missing := missing_fields(uow, stored, draft, appending=appending):
+        raise Invalid(*((path, "required") for path in missing))
+    if appending and newest is not None:
         _check_appended(draft, newest)
+    return _plan(uow, stored, draft, revision, newest, _signers(uow, stored, draft))
+
+
+def prepare_preview(
+    uow: UnitOfWork, *, actor: Actor, report: m.ReportId, version: int | None = None
+) -> tuple[SigningPlan, tuple[str, ...]]:
+    """The paper as it stands now, however much is still missing, and the paths of what is. Reads only.
+
+    Raises Stale, NotAllowed for another's draft, WrongState where nothing is to be written (any more).
+    """
+    draft, opened = _own_draft(uow, actor, report, version)
+    stored = opened.consultation
+    revision = pending_revision(uow, stored)
+    if revision is None and stored.state not in DRAFTING:
+        raise WrongState(state=stored.state.value, trigger="preview")
+    appending = revision is not None and revision.status is m.ReportStatus.APPENDED
+    others = _others(uow, stored, draft)
+    plan = _plan(uow, stored, draft, revision, newest_version(uow, stored.id), _lined_up(uow, draft, others))
+    return plan, missing_fields(uow, stored, draft, appending=appending)
+
+
+def _own_draft(
+    uow: UnitOfWork, actor: Actor, report: m.ReportId, version: int | None
+) -> tuple[m.Report, Opened]:
+    draft, opened = open_draft(uow, actor, report, Action.REPORT_SIGN)
+    if draft.author != actor.membership:
+        raise NotAllowed(action=Action.REPORT_SIGN.value)
+    if version is not None and version != draft.version:
+        raise Stale(version=draft.version)
+    return draft, opened
+
+
+def _plan(
+    uow: UnitOfWork,
+    stored: m.Consultation,
+    draft: m.Report,
+    revision: Revision | None,
+    newest: m.ReportVersion | None,
+    signers: tuple[Signer, ...],
+) -> SigningPlan:
     content = frozen_content(uow, stored, draft)
     digest = hashlib.sha256(canonical(content)).hexdigest()
     return SigningPlan(
@@ -116,26 +161,28 @@ def prepare_signing(
         code=new_code(),
         content=content,
         content_digest=digest,
-        signers=_signers(uow, stored, draft),
+        signers=signers,
         replaces=newest.id if newest else None,
         reason=revision.reason if revision else "",
         signed_at=uow.now,
     )
 
 
-def _check_complete(uow: UnitOfWork, stored: m.Consultation, draft: m.Report) -> None:
+def missing_fields(
+    uow: UnitOfWork, stored: m.Consultation, draft: m.Report, *, appending: bool = False
+) -> tuple[str, ...]:
+    """Paths of what must still be written: `answers.<n>`, `findings` where nothing is asked, `addendum`."""
     questions = uow.consultations.questions(stored.id)
     answers = {x.get("n"): str(x.get("text", "")).strip() for x in draft.content.get("answers", ())}
-    missing = [(f"answers.{x.n}", "required") for x in questions if not answers.get(x.n)]
+    missing = [f"answers.{x.n}" for x in questions if not answers.get(x.n)]
     if not questions and not any(draft.content.get(x) for x in _OPINION):
-        missing.append(("findings", "required"))
-    if missing:
-        raise Invalid(*missing)
+        missing.append("findings")
+    if appending and not str(draft.content.get("addendum", "")).strip():
+        missing.append("addendum")
+    return tuple(missing)
 
 
 def _check_appended(draft: m.Report, newest: m.ReportVersion) -> None:
-    if not str(draft.content.get("addendum", "")).strip():
-        raise Invalid(("addendum", "required"))
     before = draft_content(newest)
     changed = [
         (k, "unchanged_when_appending")
@@ -196,13 +243,22 @@ def _referring(uow: UnitOfWork, stored: m.Consultation) -> MembershipId:
 
 def _signers(uow: UnitOfWork, stored: m.Consultation, draft: m.Report) -> tuple[Signer, ...]:
     """The author, then every reviewer and the chair, whose approval of this very draft must be recorded."""
-    parts = uow.consultations.participants(stored.id)
-    others = [x for x in parts if x.part in SECOND and x.membership != draft.author]
+    others = _others(uow, stored, draft)
     if stored.service in uow.rules.two_signatures and not others:
         raise Conflict(reason="reviewer_missing")
     approved = approvals(uow, draft)
     if any(x.membership not in approved for x in others):
         raise Conflict(reason="approval_missing")
+    return _lined_up(uow, draft, others)
+
+
+def _others(uow: UnitOfWork, stored: m.Consultation, draft: m.Report) -> list[m.Participant]:
+    parts = uow.consultations.participants(stored.id)
+    return [x for x in parts if x.part in SECOND and x.membership != draft.author]
+
+
+def _lined_up(uow: UnitOfWork, draft: m.Report, others: Sequence[m.Participant]) -> tuple[Signer, ...]:
+    """As they stand on the paper: the author first."""
     ordered = [(draft.author, draft.part), *((x.membership, x.part) for x in others)]
     return tuple(_signer(uow, membership, part) for membership, part in ordered)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, timezone, tzinfo
 from typing import Any
 
@@ -23,6 +23,8 @@ from server.paper.content import (
 )
 
 ReadBlob = Callable[[str], bytes]
+UNFILLED = "【尚未填写】"
+"""On a preview, where a signed report could not be without words. The paper's labels are Chinese."""
 
 
 def signer_line(uow: UnitOfWork, membership: MembershipId, part: m.Part) -> SignerLine:
@@ -68,10 +70,12 @@ def report_content(
     read_blob: ReadBlob,
     zone: tzinfo,
     demo: bool,
+    missing: Collection[str] = (),
 ) -> ReportContent:
     """The paper of a frozen report (consult/signing.py, `frozen_content`). Clinical text stays as it was typed.
 
     An appended version prints what it adds after the findings. The paper's labels are Chinese: it is handed out here.
+    `missing`: fields of a preview that nobody has filled in yet, by path; they are marked as such.
     Raises Invalid where a date, an answer or a picture of the draft cannot be read.
     """
     try:
@@ -86,6 +90,7 @@ def report_content(
     patient = header["patient"]
     birth = date.fromisoformat(patient["birth_date"]) if patient["birth_date"] else None
     answers = {x.get("n"): str(x.get("text", "")) for x in content.get("answers", ())}
+    answers |= {x["n"]: UNFILLED for x in content.get("questions", ()) if f"answers.{x['n']}" in missing}
     diagnoses = [
         Diagnosis(
             text=str(x.get("name", "")), icd10=str(x.get("code", "")), certainty=str(x.get("certainty", ""))
@@ -94,9 +99,10 @@ def report_content(
     ]
     if content.get("diagnosis_text"):
         diagnoses.append(Diagnosis(text=content["diagnosis_text"]))
-    findings = content.get("findings", "")
-    if content.get("addendum"):
-        findings = "\n\n".join(filter(None, (findings, content["addendum"])))
+    findings = UNFILLED if "findings" in missing else content.get("findings", "")
+    addendum = UNFILLED if "addendum" in missing else content.get("addendum", "")
+    if addendum:
+        findings = "\n\n".join(filter(None, (findings, addendum)))
     return ReportContent(
         number=header["number"],
         version=n,

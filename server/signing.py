@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from consult import model as m
 from consult.people import Actor
 from consult.ports import UnitOfWork
-from consult.signing import SignedBy, SigningPlan, prepare_signing, record_signed
+from consult.signing import SignedBy, SigningPlan, prepare_preview, prepare_signing, record_signed
 from server.auth.audit import audit
 from server.paper.content import ReportContent, SignerLine, content_digest
 from server.printing import report_content, signer_line
@@ -69,11 +69,13 @@ class Signing:
 
     async def preview(
         self, actor: Actor, report: m.ReportId, *, verify_url: Callable[[str], str], version: int | None = None
-    ) -> bytes:
-        """The draft as it would be printed now, unsigned; raises what prepare_signing raises."""
-        plan, lines = await self._work.read(_plan, actor=actor, report=report, version=version)
-        content = self._content(plan, lines, verify_url)
-        return await asyncio.to_thread(self.press().render, content)
+    ) -> tuple[bytes, tuple[str, ...]]:
+        """The draft as it would be printed now, unsigned, and the paths of what is still missing, which the page marks;
+        raises what prepare_preview raises.
+        """
+        plan, lines, missing = await self._work.read(_preview, actor=actor, report=report, version=version)
+        content = self._content(plan, lines, verify_url, missing=missing)
+        return await asyncio.to_thread(self.press().render, content), missing
 
     async def sign(
         self, actor: Actor, report: m.ReportId, version: int, *, verify_url: Callable[[str], str]
@@ -94,7 +96,11 @@ class Signing:
         return filed
 
     def _content(
-        self, plan: SigningPlan, lines: tuple[SignerLine, ...], verify_url: Callable[[str], str]
+        self,
+        plan: SigningPlan,
+        lines: tuple[SignerLine, ...],
+        verify_url: Callable[[str], str],
+        missing: tuple[str, ...] = (),
     ) -> ReportContent:
         return report_content(
             plan.content,
@@ -108,6 +114,7 @@ class Signing:
             read_blob=lambda digest: self._blobs.open(digest).read_bytes(),
             zone=self._zone,
             demo=self._demo,
+            missing=missing,
         )
 
     def _paper(
@@ -131,7 +138,18 @@ def _plan(
     plan = prepare_signing(uow, actor=actor, report=report, version=version)
     # PAdES times have whole seconds; what is filed says the same as what is signed.
     plan = replace(plan, signed_at=plan.signed_at.replace(microsecond=0))
-    return plan, tuple(signer_line(uow, x.membership, x.part) for x in plan.signers)
+    return plan, _lines(uow, plan)
+
+
+def _lines(uow: UnitOfWork, plan: SigningPlan) -> tuple[SignerLine, ...]:
+    return tuple(signer_line(uow, x.membership, x.part) for x in plan.signers)
+
+
+def _preview(
+    uow: UnitOfWork, *, actor: Actor, report: m.ReportId, version: int | None
+) -> tuple[SigningPlan, tuple[SignerLine, ...], tuple[str, ...]]:
+    plan, missing = prepare_preview(uow, actor=actor, report=report, version=version)
+    return plan, _lines(uow, plan), missing
 
 
 def _record(

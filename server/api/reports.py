@@ -37,6 +37,7 @@ from server.sheets import picture
 KEY_IMAGE_BODY = 12 << 20
 KEY_IMAGE_SIDES = (2048, 1280, 800)
 PREVIEW = N_("预览 · 未签名")
+UNFINISHED = N_("草稿 · 未填完")
 _WRITING = (m.State.REPORTING, m.State.ASYNC_REVIEW, m.State.ACCEPTED)
 Uid = Annotated[str, Meta(pattern=r"^[0-9.]{1,64}$")]
 
@@ -266,18 +267,21 @@ async def key_image(request: web.Request) -> web.StreamResponse:
 
 
 async def preview(request: web.Request) -> web.StreamResponse:
-    """`POST /api/reports/{id}/preview` {version} → {pages, key}: the paper as it would be signed now, as pictures."""
+    """`POST /api/reports/{id}/preview` {version} → {pages, key, missing}: the paper as it stands now, as pictures.
+
+    A draft that is not complete is stamped so, and what is missing is marked; `missing` names the fields.
+    """
     given = await body(request, Versioned)
     who, report = actor(request), report_id(request)
     signing = request.app[keys.SIGNING]
-    pdf = await signing.preview(who, report, version=given.version, verify_url=verify_url(request))
+    pdf, missing = await signing.preview(who, report, version=given.version, verify_url=verify_url(request))
     key = f"preview:{who.membership}:{report}:{given.version}:{now(request).timestamp():.3f}"
 
     async def made() -> bytes:
         return pdf
 
-    pages = await request.app[keys.SHEETS].of(key, made, stamp=_(PREVIEW))
-    return json_response({"pages": len(pages), "key": key.rpartition(":")[2]})
+    pages = await request.app[keys.SHEETS].of(key, made, stamp=_(UNFINISHED if missing else PREVIEW))
+    return json_response({"pages": len(pages), "key": key.rpartition(":")[2], "missing": missing})
 
 
 async def preview_page(request: web.Request) -> web.StreamResponse:

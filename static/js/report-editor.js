@@ -206,7 +206,8 @@ function build(element, first, { onSigned, onAhead }) {
     const pages = Array.from({ length: made.pages }, (_, i) => el('img', {
       class: 'report-sheet', alt: t('第 {n} 页，共 {all} 页', { n: i + 1, all: made.pages }), src: url(`/preview/${made.version}/${made.key}/${i + 1}`),
     }));
-    await dialog({ title: t('预览（未签名）'), body: [el('div', { class: 'report-sheets', tabindex: '0', role: 'group', 'aria-label': t('预览（未签名）') }, pages)], wide: true, actions: [{ label: t('关闭'), value: '', kind: 'quiet' }] });
+    const rest = made.missing.length > 0 && el('p', { class: 'note note-warn' }, icon('triangle-alert'), el('span', {}, t('还有 {n} 处没有填写，页面上已标出；填完才能签发。', { n: made.missing.length })));
+    await dialog({ title: t('预览（未签名）'), body: [rest, el('div', { class: 'report-sheets', tabindex: '0', role: 'group', 'aria-label': t('预览（未签名）') }, pages)], wide: true, actions: [{ label: t('关闭'), value: '', kind: 'quiet' }] });
   }
 
   /** Whoever sent the event may await `event.taken`: it rejects when the picture did not arrive. */

@@ -9,6 +9,7 @@ import pytest
 
 from consult import model as m
 from server import keys
+from server.auth import people as people_of
 from server.paper.authority import ROOT_FILE
 from server.paper.verify import verify_pdf
 from tests.browser.seeds import put_consultation
@@ -295,6 +296,45 @@ async def test_the_preview_shows_the_paper_without_a_signature_and_to_its_author
         async with getattr(people, who).get(picture) as answer:
             assert answer.status == 404
     assert not await app[keys.WORK].read(lambda uow: uow.reports.versions(case))
+
+
+async def test_an_unfinished_draft_is_previewed_with_what_is_missing_marked_and_still_cannot_be_signed(
+    people, case, app, city, monkeypatch
+):
+    from tests.paper.test_page import text_of
+
+    stamps, plain = [], app[keys.SHEETS].of
+
+    async def noted(key, pdf, *, stamp=""):
+        stamps.append(stamp)
+        return await plain(key, pdf, stamp=stamp)
+
+    monkeypatch.setattr(app[keys.SHEETS], "of", noted)
+
+    def author(uow):
+        return people_of.actor_of(uow.people.staff(city.expert.staff), uow.people.membership(city.expert.membership))
+
+    expert = await app[keys.WORK].read(author)
+
+    async def printed() -> str:
+        pdf, _missing = await app[keys.SIGNING].preview(expert, draft["id"], verify_url=lambda code: f"https://x/{code}")
+        return "".join(text_of(pdf).split())
+
+    _, draft = await call(people.expert, "post", f"/api/consultations/{case}/report", {})
+    path = f"/api/reports/{draft['id']}"
+    status, made = await call(people.expert, "post", f"{path}/preview", {"version": draft["version"]})
+    assert (status, made["missing"]) == (200, ["answers.1"])
+    assert "【尚未填写】" in await printed()
+    status, _ = await call(people.expert2, "post", f"{path}/preview", {"version": draft["version"]})
+    assert status == 404
+    status, refused = await call(people.expert, "post", f"{path}/sign", {"version": draft["version"], "password": PASSWORD})
+    assert (status, [x["path"] for x in refused["fields"]]) == (422, ["answers.1"])
+    content = {"answers": [{"n": 1, "text": WORDS}]}
+    _, saved = await call(people.expert, "put", path, {"version": draft["version"], "content": content})
+    status, made = await call(people.expert, "post", f"{path}/preview", {"version": saved["version"]})
+    assert (status, made["missing"]) == (200, [])
+    assert "【尚未填写】" not in await printed()
+    assert stamps == ["草稿 · 未填完", "预览 · 未签名"]
 
 
 async def test_both_sides_are_told_the_moment_a_report_is_signed(people, case, app, city):
