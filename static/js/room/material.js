@@ -30,11 +30,15 @@ export class Material {
     }
     this.buttons = items.map((item) => {
       const node = el('button', { class: 'button button-small', type: 'button', role: 'tab', 'aria-controls': 'stage', onclick: () => this.open(item) },
-        icon(item.kind === 'study' ? 'image' : 'file-text'), el('span', { class: 'truncate' }, item.kind === 'study' ? t('影像') : item.paper.title));
+        icon(item.kind === 'study' ? 'image' : 'file-text'),
+        item.kind === 'study' ? el('span', { class: 'truncate' }, t('影像')) : el('span', { class: 'truncate', 'data-user': true }, item.paper.title));
       if (item.kind === 'study') {
         describe(item.uid).then(({ label, title }) => {
-          node.querySelector('span').textContent = label;
+          const words = node.querySelector('span');
+          words.textContent = label;
+          // What somebody called the study; the label is ours.
           node.title = title;
+          node.dataset.user = words.dataset.word = '';
         });
       }
       item.node = node;

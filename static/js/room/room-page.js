@@ -83,7 +83,7 @@ function draw() {
 
 function phoneList() {
   return el('ul', { class: 'room-phones' }, room.contacts.map((contact) => el('li', {},
-    el('span', {}, `${contact.organisation} · ${contact.name}`),
+    el('span', { 'data-user': true }, `${contact.organisation} · ${contact.name}`),
     ...[contact.phone, contact.organisation_phone].filter(Boolean).map((number) => el('a', { href: `tel:${number}` }, icon('phone'), number)))));
 }
 
