@@ -101,7 +101,9 @@ class Filters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One row as it may be shown to this viewer. Hidden: `name` is empty and `band` stands for the birth date."""
+    """One row as it may be shown to this viewer. Hidden: `name` is empty, `band` stands for the birth date and the
+    specialty asked for stands for the purpose, which is free text and may say anything (DOMAIN §6, q).
+    """
 
     id: m.ConsultationId
     version: int
@@ -214,7 +216,7 @@ def line_of(row: WorklistRow, viewer: o.Actor, *, today: date, reviews: bool = F
         sex=labels.SEX[patient.sex],
         birth_date=patient.birth_date if shown else None,
         band="" if shown else labels.age_band(patient, today),
-        purpose=row.purpose,
+        purpose=row.purpose if shown else consultation.target_specialty,
         questions=row.questions,
         studies=row.studies,
         documents=row.documents,
