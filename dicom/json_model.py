@@ -69,6 +69,11 @@ class JsonWriter:
             out[name] = self._element(element, charset, f"{path}{name}", depth)
         return out
 
+    def learn_sign(self) -> None:
+        """Read Pixel Representation, which decides `US or SS`, for a caller that only wants `vr_of`."""
+        for element in self._walker.select(frozenset({0x00280103})):
+            self._signed = element.length == 2 and self._value(element) in {b"\x01\x00", b"\x00\x01"}
+
     def vr_of(self, element: Element) -> str:
         """The VR as written, or from the dictionary where none is."""
         vr = element.vr

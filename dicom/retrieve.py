@@ -16,7 +16,17 @@ from dicom.errors import CannotRenderError, DicomError, NotFoundError, Unsupport
 from dicom.model import InstanceRow, Limits, PixelKind
 from dicom.packs.append import pack_path
 from dicom.packs.read import PackReader
-from dicom.syntaxes import DEFLATED, EXPLICIT_LE, IMPLICIT_LE
+from dicom.recode import fragment
+from dicom.syntaxes import (
+    DECODED,
+    DEFLATED,
+    ENCODED,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    JPEG_BASELINE,
+    READABLE,
+    VIDEO,
+)
 from dicom.workers.pool import WorkerPool
 
 _METADATA_BATCH = 16
@@ -43,6 +53,44 @@ class Picture:
     def tag(self) -> str:
         """A short stable name of these wishes, for caches and ETags."""
         return sha256(repr(asdict(self)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """A part-10 file in another transfer syntax: `head`, the pixels `first` (bytes, or where they lie), `more` further
+    frames of `length` bytes each (None: not known before), `tail`.
+    """
+
+    head: bytes
+    first: bytes | ByteRange
+    more: int
+    length: int | None
+    tail: bytes
+
+
+def why_not(row: InstanceRow, target: str) -> str:
+    """Why an instance cannot be given in a transfer syntax, as its row tells; '' if nothing speaks against it."""
+    p, stored = row.pixels, row.transfer_syntax
+    if target == stored:
+        return ""
+    if target != EXPLICIT_LE and target not in ENCODED:
+        return "transfer_syntax_not_encoded"
+    if p.kind is PixelKind.NONE:  # explicit VR whatever the label says: only implicit and big endian are told apart
+        return ""
+    if stored in VIDEO:
+        return "video_not_decoded"
+    if p.kind is PixelKind.UNCERTAIN:
+        return "frames_unclear"
+    if stored not in READABLE and stored not in DECODED:
+        return "transfer_syntax_not_decoded"
+    if target == EXPLICIT_LE:
+        return ""
+    bits = row.bits_allocated or 0
+    if p.keyword != "PixelData" or bits not in {8, 16} or (target == JPEG_BASELINE and bits != 8):
+        return "bits_not_supported"
+    if p.kind is PixelKind.NATIVE and p.frames * p.frame_length > p.length:
+        return "pixel_data_short"
+    return ""
 
 
 class Retriever:
@@ -113,6 +161,49 @@ class Retriever:
             {"blob": self._blob(row), "frame": number, "ranges": self._fragments(row, number)},
             lambda a: a["data"],
         )
+
+    async def coded_frame(self, row: InstanceRow, number: int, target: str) -> bytes:
+        """The frame (1-based) as a code stream of another transfer syntax. Raises UnsupportedError with a reason."""
+        self.check_frame(row, number)
+        if reason := why_not(row, target):
+            raise UnsupportedError(code=reason)
+        args = {"blob": self._blob(row), "frame": number, "ranges": self._fragments(row, number), "target": target}
+        return await self._once((row.digest, number, target), "encoded", args, lambda answer: answer)
+
+    async def converted(self, row: InstanceRow, target: str) -> Conversion:
+        """The instance in another transfer syntax; the frames after the first come from `converted_frame`.
+
+        An instance without pixels becomes explicit little endian whatever the target. Raises UnsupportedError.
+        """
+        if reason := why_not(row, target):
+            raise UnsupportedError(code=reason)
+        p = row.pixels
+        whole = p.kind is PixelKind.NATIVE and row.transfer_syntax == IMPLICIT_LE and target == EXPLICIT_LE
+        in_place = whole and p.keyword == "PixelData"
+        args = {
+            "blob": self._blob(row),
+            "target": target,
+            "ranges": self._fragments(row, 1) if p.kind is not PixelKind.NONE else None,
+            "digest": row.digest,
+            "value_as_stored": in_place,
+        }
+        answer = await self._workers.call("recoded", args)
+        first: bytes | ByteRange = answer["first"]
+        if in_place:
+            first = ByteRange(pack=row.place.pack, offset=row.place.body_offset + p.offset, length=p.length)
+        return Conversion(
+            head=answer["head"],
+            first=first,
+            more=answer["frames"],
+            length=answer["length"],
+            tail=answer["tail"],
+        )
+
+    async def converted_frame(self, row: InstanceRow, number: int, target: str) -> bytes:
+        """A frame as it stands in a converted instance: plain, or as an item of encapsulated Pixel Data."""
+        if target == EXPLICIT_LE:
+            return await self.decoded_frame(row, number)
+        return fragment(await self.coded_frame(row, number, target))
 
     async def rendered(self, row: InstanceRow, number: int, wanted: Picture) -> bytes:
         """A picture of a frame. Raises CannotRenderError with a reason."""

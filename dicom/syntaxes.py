@@ -40,6 +40,27 @@ FRAME_TYPES = {
 }
 
 
+JPEG_XL = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
+VIDEO = {
+    **{f"1.2.840.10008.1.2.4.{n}": "video/mpeg" for n in ("100", "100.1", "101", "101.1")},
+    **{f"1.2.840.10008.1.2.4.{n}{f}": "video/mp4" for n in range(102, 107) for f in ("", ".1")},
+    **{f"1.2.840.10008.1.2.4.{n}": "video/mp4" for n in (107, 108)},
+}
+
+# What we decode, and what we encode on request (PS3.18 §8.7.3.5); all but JPEG baseline without loss.
+DECODED = frozenset({*JPEG_FAMILY, *JPEG_LS_FAMILY, *JPEG_2000_FAMILY, RLE, ENCAPSULATED_UNCOMPRESSED})
+ENCODED = frozenset({JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LS, JPEG_2000_LOSSLESS, HTJ2K[0]})
+READABLE = NATIVE | {DEFLATED}  # datasets whose pixels are not encapsulated
+# Media type of a single-frame or frame bulk data → what it means without a transfer syntax (Table 8.7.3-5).
+DEFAULTS = {
+    "image/jpeg": JPEG_LOSSLESS,
+    "image/jls": JPEG_LS,
+    "image/jp2": JPEG_2000_LOSSLESS,
+    "image/jphc": HTJ2K[0],
+    "image/dicom-rle": RLE,
+}
+
+
 def is_explicit(uid: str) -> bool:
     """Whether elements carry a VR. Unknown syntaxes are explicit (PS3.5 §10)."""
     return uid != IMPLICIT_LE

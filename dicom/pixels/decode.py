@@ -242,6 +242,8 @@ class Image:
         width = max(self.bits_allocated // 8, 1)
         if self.signed and array.dtype.kind == "u":
             bits = self.bits_stored
+            if array.dtype.itemsize == width and bits < 8 * width and int(array.max()) >> bits:
+                return array.view(f"i{width}")  # coded over the whole width: the sign is there already
             wide = array.astype(np.int64)
             wide = np.where(wide & (1 << (bits - 1)), wide - (1 << bits), wide) if bits < 64 else wide
             return wide.astype(f"i{width}")

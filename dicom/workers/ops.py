@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from pydicom.datadict import dictionary_VR
 
+from dicom.conversion import convert
 from dicom.elements import UNDEFINED, Budget, Walker, Window
 from dicom.errors import DicomError, NotFoundError, RefusedError, UnsupportedError
 from dicom.header import deflated_layout, read_header
@@ -22,6 +23,7 @@ from dicom.json_model import JsonWriter, find, swapped
 from dicom.labels import header_to_json
 from dicom.model import Limits, PixelKind
 from dicom.pixels import decode, render
+from dicom.pixels.encode import encode
 from dicom.syntaxes import DEFLATED, EXPLICIT_LE, is_explicit, is_little
 from dicom.waveform import read_waveforms, waveforms_to_json
 
@@ -151,6 +153,26 @@ def frame(args: Args, limits: Limits) -> Args:
         return {"data": little.tobytes(), "photometric": image.result_photometric}
 
 
+def encoded(args: Args, limits: Limits) -> bytes:
+    """One frame (1-based) as a code stream of another transfer syntax."""
+    with Dataset(args["blob"], limits) as dataset:
+        image = decode.read_image(dataset, args["ranges"])
+        return encode(image, args["frame"], args["target"])[0]
+
+
+def recoded(args: Args, limits: Limits) -> Args:
+    """The dataset around its pixels for another transfer syntax; see `dicom.conversion`."""
+    with Dataset(args["blob"], limits) as dataset:
+        return convert(
+            dataset,
+            vr_of,
+            args["target"],
+            args["ranges"],
+            args["digest"],
+            value_as_stored=args["value_as_stored"],
+        )
+
+
 def rendered(args: Args, limits: Limits) -> bytes:
     """A picture of one frame. See `dicom.pixels.render.Rendering`."""
     with Dataset(args["blob"], limits) as dataset:
@@ -186,6 +208,8 @@ OPERATIONS: dict[str, Callable[[Args, Limits], Any]] = {
     "header": header,
     "metadata": metadata,
     "frame": frame,
+    "encoded": encoded,
+    "recoded": recoded,
     "rendered": rendered,
     "waveform": waveform,
     "bulkdata": bulkdata,

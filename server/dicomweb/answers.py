@@ -16,7 +16,7 @@ from aiohttp import HttpVersion11, web
 from dicom.archive import Archive
 from dicom.errors import DicomError
 from dicom.retrieve import ByteRange
-from server.dicomweb.ranges import UNSATISFIABLE, Made, Piece, asked_range, cut
+from server.dicomweb.ranges import UNSATISFIABLE, Later, Made, Piece, asked_range, cut
 from server.dicomweb.reasons import problem_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -109,6 +109,9 @@ async def send(
             total = stop - start
     if request.method == "HEAD":
         return await _heads_only(request, heads, total)
+    if total is None:
+        pieces = await _first_made(pieces)
+        total = size_of(pieces)
     if total is not None and total <= _WHOLE:
         return web.Response(body=await _join(archive, pieces), status=status, headers=heads)
     pieces = await _first_made(pieces)
@@ -141,6 +144,10 @@ async def _heads_only(request: web.Request, heads: dict[str, str], total: int | 
 
 
 async def _write(response: web.StreamResponse, archive: Archive, piece: Piece) -> None:
+    if isinstance(piece, Later):
+        for inner in await piece.find():
+            await _write(response, archive, inner)
+        return
     if isinstance(piece, Made):
         piece = await piece.make()
     if isinstance(piece, bytes):
@@ -154,18 +161,22 @@ async def _write(response: web.StreamResponse, archive: Archive, piece: Piece) -
 
 
 async def _first_made(pieces: list[Piece]) -> list[Piece]:
+    """With the first piece that has to be made, made."""
     for i, piece in enumerate(pieces):
+        if isinstance(piece, Later):
+            return [*pieces[:i], *await piece.find(), *pieces[i + 1 :]]
         if isinstance(piece, Made):
             return [*pieces[:i], await piece.make(), *pieces[i + 1 :]]
     return pieces
 
 
 async def _join(archive: Archive, pieces: list[Piece]) -> bytes:
+    """A body of known length, so that no piece of it is still to be found."""
     ready = [await piece.make() if isinstance(piece, Made) else piece for piece in pieces]
 
     def read() -> bytes:
-        parts = [piece if isinstance(piece, bytes) else archive.read(piece) for piece in ready]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        parts = [archive.read(piece) if isinstance(piece, ByteRange) else piece for piece in ready]
+        return b"".join(part for part in parts if isinstance(part, bytes))
 
     if all(isinstance(piece, bytes) for piece in ready):
         return read()

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from server.dicomweb.answers import PREFIX, Handler
-from server.dicomweb.retrieving import (
-    retrieve,
-    retrieve_bulkdata,
-    retrieve_frames,
-    retrieve_metadata,
-    retrieve_rendered,
-    retrieve_thumbnail,
-    retrieve_waveform,
-)
+from server.dicomweb.picturing import retrieve_rendered, retrieve_thumbnail, retrieve_waveform
+from server.dicomweb.retrieving import retrieve, retrieve_bulkdata, retrieve_frames, retrieve_metadata
 from server.dicomweb.searching import search_instances, search_series, search_studies
 from server.dicomweb.storing import store_instances
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from aiohttp import web
 
@@ -22,7 +23,15 @@ class Made:
     length: int | None = None
 
 
-Piece = bytes | ByteRange | Made
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """Pieces that are found when their turn comes: an instance of a series that is still to be converted."""
+
+    find: Callable[[], Awaitable[list[Piece]]]
+    length: None = None
+
+
+Piece: TypeAlias = "bytes | ByteRange | Made | Later"
 
 
 def asked_range(request: web.Request, etag: str, total: int) -> tuple[int, int] | None:
@@ -61,7 +70,7 @@ def cut(pieces: list[Piece], start: int, stop: int) -> list[Piece]:
             out.append(piece[low:high])
         elif isinstance(piece, ByteRange):
             out.append(ByteRange(pack=piece.pack, offset=piece.offset + low, length=high - low))
-        else:
+        elif isinstance(piece, Made):
             out.append(_part(piece, low, high))
     return out
 

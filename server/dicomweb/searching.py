@@ -50,9 +50,7 @@ def _search(level: Level) -> Callable[[web.Request], Any]:
             elif level == "series":
                 out = [series_json(row, base) for row in archive.series(scope, study_uid, probe)]
             else:
-                out = [
-                    instance_json(row, base) for row in archive.instances(scope, study_uid, series_uid, probe)
-                ]
+                out = [instance_json(row, base) for row in archive.instances(scope, study_uid, series_uid, probe)]
             return len(out), dumps(list(out[:wanted]))
 
         found, body = await asyncio.to_thread(run)

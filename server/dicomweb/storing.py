@@ -96,9 +96,7 @@ async def _store_parts(
                 raise BadQueryError(code="bad_multipart")
             await gate.acquire()
             part = _Part(parts.body())
-            task = asyncio.create_task(
-                archive.ingest(part, organisation=holder, source="stow", study_uid=study_uid)
-            )
+            task = asyncio.create_task(archive.ingest(part, organisation=holder, source="stow", study_uid=study_uid))
             task.add_done_callback(lambda _: gate.release())
             tasks.append(task)
             # The next part can be read once this one's bytes are: its commit goes on meanwhile.

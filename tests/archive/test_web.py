@@ -195,7 +195,7 @@ async def test_compressed_frames_go_out_as_stored_or_decoded(service):
     assert "transfer-syntax=1.2.840.10008.1.2.1" in head and len(data) == 240 * 320 * 3
     picture = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
     assert np.abs(picture - np.frombuffer(data, np.uint8).reshape(240, 320, 3)).max() <= 8
-    response, _ = await get(service, path, "image/jp2")
+    response, _ = await get(service, path, "image/dicom-rle")
     assert response.status == 406
 
 
