@@ -1,0 +1,61 @@
+"""The words of the network: its bounds, its contexts, its ways to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dicom.errors import DicomError
+from dicom.network import pdu
+
+
+class AssociationEndedError(DicomError):
+    """The association is over (aborted, lost, timed out); `reason` is its code."""
+
+    code = "association_ended"
+
+
+class RejectedError(DicomError):
+    """The peer refused the association."""
+
+    code = "association_rejected"
+
+    def __init__(self, rejection: pdu.Reject) -> None:
+        super().__init__()
+        self.rejection = rejection
+
+
+class Timer(Protocol):
+    """What `call_later` gives back."""
+
+    def cancel(self) -> None: ...
+
+
+class Timers(Protocol):
+    """The event loop, or a test's hand-driven clock."""
+
+    def time(self) -> float: ...
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> Timer: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkLimits:
+    """Bounds of the DICOM network. Seconds, bytes."""
+
+    max_pdu: int = 256 << 10
+    artim_seconds: float = 10.0
+    idle_seconds: float = 60.0
+    max_associations: int = 64
+    max_per_address: int = 16
+    max_pending: int = 128  # sockets without an association yet; beyond it the oldest of the busiest address goes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """An accepted presentation context; `peer_is_scp`: the peer takes our requests on it (C-GET)."""
+
+    id: int
+    abstract: str
+    transfer: str
+    peer_is_scp: bool = False
