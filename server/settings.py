@@ -136,6 +136,29 @@ class Uploads(Section, frozen=True, kw_only=True):
     disk_reserve_mb: Annotated[int, Meta(description="uploads stop when less than this is free", ge=0)] = 512
 
 
+class Dimse(Section, frozen=True, kw_only=True):
+    port: Annotated[
+        int, Meta(description="plain port of the DICOM network; 0: none (the demo city opens 11112)", ge=0, le=65535)
+    ] = 0
+    tls_port: Annotated[int, Meta(description="encrypted port of the DICOM network; 0: none", ge=0, le=65535)] = 0
+    host: Annotated[str, Meta(description="address both ports listen on")] = "127.0.0.1"
+    titles: Annotated[tuple[str, ...], Meta(description="AE titles this server answers to; the first is its own")] = (
+        "HUIZHEN",
+    )
+    certificate: Annotated[str, Meta(description="PEM file with the certificate chain of tls_port")] = ""
+    key: Annotated[str, Meta(description="PEM file with its private key")] = ""
+    client_ca: Annotated[
+        str, Meta(description="PEM file with the authorities, or the certificates, of devices on tls_port")
+    ] = ""
+    max_associations: Annotated[int, Meta(description="associations at the same time", ge=1)] = 64
+    max_per_address: Annotated[int, Meta(description="of these from one address", ge=1)] = 16
+    max_pdu_kb: Annotated[int, Meta(description="longest protocol data unit taken", ge=16, le=1024)] = 256
+    artim_seconds: Annotated[
+        int, Meta(description="a connection that asks for no association ends after this", ge=1)
+    ] = 10
+    idle_seconds: Annotated[int, Meta(description="a silent association ends after this", ge=5)] = 60
+
+
 class Webhook(Section, frozen=True, kw_only=True):
     url: Annotated[str, Meta(description="called for urgent offers, without patient data (pager of the hospital)")] = ""
     secret: Annotated[str, Meta(description="signs the call: header X-Huizhen-Signature, HMAC-SHA256")] = ""
@@ -173,6 +196,7 @@ class Settings(Section, frozen=True, kw_only=True):
     ice: Annotated[Ice, Meta(description="paths for sound and picture")] = Ice()
     room: Annotated[Room, Meta(description="the live room")] = Room()
     uploads: Annotated[Uploads, Meta(description="limits of what may be sent")] = Uploads()
+    dimse: Annotated[Dimse, Meta(description="the DICOM network")] = Dimse()
     webhook: Annotated[Webhook, Meta(description="the hospital's own pager")] = Webhook()
     logs: Annotated[Logs, Meta(description="logs, on standard error")] = Logs()
 

@@ -13,16 +13,12 @@ from dicom.network import pdu
 class AssociationEndedError(DicomError):
     """The association is over (aborted, lost, timed out); `reason` is its code."""
 
-    code = "association_ended"
-
 
 class RejectedError(DicomError):
     """The peer refused the association."""
 
-    code = "association_rejected"
-
     def __init__(self, rejection: pdu.Reject) -> None:
-        super().__init__()
+        super().__init__(code="association_rejected")
         self.rejection = rejection
 
 

@@ -15,6 +15,7 @@ from consult.rules import Rules
 from server.storage.accounts import Accounts, Logins
 from server.storage.audit import Audit
 from server.storage.consultations import Consultations
+from server.storage.devices import Devices
 from server.storage.errors import Broken
 from server.storage.events import Events
 from server.storage.feedback import Feedback
@@ -63,6 +64,7 @@ class SqlUnitOfWork:
         self.uploads = Uploads(self.link)
         self.outbox = Outbox(self.link)
         self.settings = Settings(self.link)
+        self.devices = Devices(self.link)
         self.published: list[tuple[str, Mapping[str, Any]]] = []
         self.revoked: list[tuple[frozenset[o.MembershipId], m.ConsultationId]] = []
 
