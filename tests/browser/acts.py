@@ -257,7 +257,7 @@ async def sign(cast: Cast, page: Page, password: str) -> None:
 
 async def read_and_acknowledge(cast: Cast, page: Page, case: Case) -> bytes:
     """From the inbox: the pages as pictures, the PDF as a download, acknowledged. The downloaded bytes."""
-    await page.goto(cast.url("clinic", "/inbox"))
+    await page.click("[data-tab=inbox]")
     row = page.locator(f"#inbox li[data-id='{case.id}']")
     await row.wait_for()
     await cast.look(page)
