@@ -1,19 +1,20 @@
 """The schema as SQL text, rendered from the tables. The files of `migrations/` are this text, kept; a test compares.
 
-A table or index that came later says so: `info={"upgrade": n}`; without it, it belongs to the first upgrade.
+A table, column or index that came later says so: `info={"upgrade": n}`; without it, it belongs to the first upgrade.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Index, Table
+from sqlalchemy import Column, Index, Table
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
-from server.storage import tables  # noqa: F401 fills the metadata
+from server.storage import tables, tables_devices  # noqa: F401 fill the metadata
 from server.storage.columns import metadata
 from server.storage.tables_more import INSERT_ONLY
 
-UPGRADES = ("initial", "feedback")
+UPGRADES = ("initial", "feedback", "estimated_birth", "devices")
 END = "\n;;\n"  # between statements: triggers hold semicolons of their own
 
 _PG_FUNCTION = """CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -22,7 +23,7 @@ BEGIN
 END $$"""
 
 
-def _upgrade(item: Table | Index) -> int:
+def _upgrade(item: Table | Column[Any] | Index) -> int:
     return int(item.info.get("upgrade", 1))
 
 
@@ -32,8 +33,15 @@ def render(engine: str, n: int = 1) -> str:
     statements: list[str] = []
     for table in metadata.sorted_tables:
         whole = _upgrade(table) == n
+        later = [x for x in table.columns if _upgrade(x) > _upgrade(table)]
         if whole:
-            statements.append(str(CreateTable(table).compile(dialect=dialect)))
+            create = str(CreateTable(table).compile(dialect=dialect)).splitlines()
+            ours = [x for x in create if not any(x.startswith(f"\t{column.name} ") for column in later)]
+            statements.append("\n".join(ours))
+        for column in later:
+            if _upgrade(column) == n:
+                spelt = CreateColumn(column).compile(dialect=dialect)
+                statements.append(f"ALTER TABLE {table.name} ADD COLUMN {spelt}")
         for index in sorted(table.indexes, key=lambda i: str(i.name)):
             if (whole and not index.info) or index.info.get("upgrade") == n:
                 statements.append(str(CreateIndex(index).compile(dialect=dialect)))

@@ -3,7 +3,7 @@
 Columns that no entity carries are derived for look-ups and written by rows.py: `pinyin_key`, `purpose`.
 """
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Date, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import Boolean, CheckConstraint, Column, Date, Index, LargeBinary, Text, UniqueConstraint, false
 from sqlalchemy import text as sql
 
 from consult import model as m
@@ -80,6 +80,7 @@ patient = table(
     ref("merged_into", "patient.id", null=True, index=True),
     version(),
     text("pinyin_key"),
+    Column("birth_estimated", Boolean, nullable=False, server_default=false(), info={"upgrade": 3}),
 )
 
 patient_identifier = table(

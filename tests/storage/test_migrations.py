@@ -1,11 +1,12 @@
 """Upgrades: from nothing, again, half done, from the future, from a stranger; and the kept SQL equals the tables."""
 
+from datetime import UTC, datetime
 from importlib import resources
 
 import pytest
 from sqlalchemy import text
 
-from server.storage import engine, migrations
+from server.storage import engine, migrations, tables
 from server.storage.errors import SchemaMismatch
 from server.storage.migrations import Upgrade
 from server.storage.schema import UPGRADES, render
@@ -86,6 +87,23 @@ def test_a_database_of_the_first_version_gains_the_table_of_feedback(database):
     migrations.apply(database)
     with database.read() as connection:
         assert connection.execute(text("SELECT count(*) FROM feedback")).scalar_one() == 0
+
+
+def test_patients_of_an_older_version_have_no_estimated_birth_date(database):
+    migrations.apply(database, ours(database)[:2])
+    with database.write() as connection:
+        place = {"id": "o", "name": "O", "short_name": "O", "tier": "clinic", "kind": "hospital", "district": "", "phone": "",
+                 "active": True, "version": 0}
+        empty = dict.fromkeys(("pinyin", "phone", "guardian", "payer", "allergies", "pinyin_key"), "")
+        connection.execute(tables.organisation.insert().values(place))
+        connection.execute(tables.patient.insert().values(
+            empty | {"id": "p", "name": "x", "sex": "U", "unknown": True, "registered_by": "o", "version": 0,
+                     "created_at": datetime(2026, 11, 22, tzinfo=UTC)}
+        ))
+        connection.commit()
+    migrations.apply(database)
+    with database.read() as connection:
+        assert not connection.execute(text("SELECT birth_estimated FROM patient")).scalar_one()
 
 
 def test_both_engines_have_the_same_upgrades():

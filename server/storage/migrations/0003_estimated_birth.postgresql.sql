@@ -1,0 +1,1 @@
+ALTER TABLE patient ADD COLUMN birth_estimated BOOLEAN DEFAULT false NOT NULL
