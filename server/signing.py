@@ -135,10 +135,13 @@ class Signing:
 def _plan(
     uow: UnitOfWork, *, actor: Actor, report: m.ReportId, version: int | None
 ) -> tuple[SigningPlan, tuple[SignerLine, ...]]:
-    plan = prepare_signing(uow, actor=actor, report=report, version=version)
-    # PAdES times have whole seconds; what is filed says the same as what is signed.
-    plan = replace(plan, signed_at=plan.signed_at.replace(microsecond=0))
+    plan = _whole_seconds(prepare_signing(uow, actor=actor, report=report, version=version))
     return plan, _lines(uow, plan)
+
+
+def _whole_seconds(plan: SigningPlan) -> SigningPlan:
+    """PAdES times and the press have whole seconds; what is filed says the same as what is signed."""
+    return replace(plan, signed_at=plan.signed_at.replace(microsecond=0))
 
 
 def _lines(uow: UnitOfWork, plan: SigningPlan) -> tuple[SignerLine, ...]:
@@ -149,6 +152,7 @@ def _preview(
     uow: UnitOfWork, *, actor: Actor, report: m.ReportId, version: int | None
 ) -> tuple[SigningPlan, tuple[SignerLine, ...], tuple[str, ...]]:
     plan, missing = prepare_preview(uow, actor=actor, report=report, version=version)
+    plan = _whole_seconds(plan)
     return plan, _lines(uow, plan), missing
 
 
