@@ -19,6 +19,7 @@ from server.auth.scopes import scope_for
 from server.auth.sessions import Sessions
 from server.auth.streams import Streams
 from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
+from server.dimse.running import prepare as prepare_dimse
 from server.i18n import english, zone
 from server.metrics import Metrics
 from server.middleware import MIDDLEWARES, add_headers
@@ -77,6 +78,7 @@ def create_app(
     app.cleanup_ctx.append(storage)
     app.cleanup_ctx.append(archive)
     app.cleanup_ctx.append(jobs)
+    prepare_dimse(app)
     app.on_shutdown.append(end_streams)
     install_rooms(app)
     install(app)

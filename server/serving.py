@@ -19,6 +19,8 @@ from aiohttp import web
 
 from server import keys, logs
 from server.app import create_app
+from server.dimse.demo import register_demo_devices
+from server.dimse.running import DIMSE_PORTS
 from server.settings import Settings, SettingsError
 
 LOG = logging.getLogger("huizhen.server")
@@ -86,6 +88,7 @@ async def listen(settings: Settings, say: Say) -> int:
         trust = await start_trust(settings, port)
         if settings.demo:
             await seed_demo(app, say)
+            await register_demo_devices(app)
         tell(app, settings, port, say, root_page=trust is not None)
         if settings.demo:
             await tell_demo(app, say)
@@ -210,6 +213,8 @@ def tell(app: web.Application, settings: Settings, port: int, say: Say, *, root_
         marks = fingerprint(root)
         say(f"  its SHA-256     {marks[:47]}")
         say(f"                  {marks[48:]}")
+    for number in app[DIMSE_PORTS]:
+        say(f"  DICOM           {settings.dimse.host}:{number}   called AE title {settings.dimse.titles[0]}")
     for url in settings.public_urls:
         say(f"  public          {url}")
     if code := app[keys.SETUP_CODE]:

@@ -1,0 +1,83 @@
+"""Opens the DICOM ports with the server and closes them before the archive."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from aiohttp import web
+
+from dicom.network.scp import Listener
+from dicom.network.services import SERVICES
+from dicom.network.terms import NetworkLimits
+from server import keys
+from server.dicomweb.ports import ARCHIVE
+from server.dimse.backend import House, Matcher
+from server.settings import Dimse, SettingsError
+
+LOG = logging.getLogger("huizhen.dimse")
+DEMO_PORT = 11112
+DIMSE: web.AppKey[Listener] = web.AppKey("dimse")
+DIMSE_PORTS: web.AppKey[list[int]] = web.AppKey("dimse_ports")
+"""The numbers of the ports that are open, plain first."""
+
+
+def prepare(app: web.Application) -> None:
+    """Put the listener together; it opens its ports when the application starts."""
+    settings, archive, work = app[keys.SETTINGS], app[ARCHIVE], app[keys.WORK]
+    given = settings.dimse
+    house = House(
+        work, archive, Matcher(archive, work, app[keys.TASKS]), titles=given.titles, zone=app[keys.ZONE]
+    )
+    app[DIMSE] = Listener(house, archive, services=SERVICES, limits=limits_of(given))
+    app[DIMSE_PORTS] = []
+    app.cleanup_ctx.append(ports)
+
+
+def limits_of(given: Dimse) -> NetworkLimits:
+    """The bounds of the settings."""
+    return NetworkLimits(
+        max_pdu=given.max_pdu_kb << 10,
+        artim_seconds=given.artim_seconds,
+        idle_seconds=given.idle_seconds,
+        max_associations=given.max_associations,
+        max_per_address=given.max_per_address,
+    )
+
+
+async def ports(app: web.Application) -> AsyncIterator[None]:
+    """Open what the settings name. SettingsError where that cannot be; the demo's own port may be taken."""
+    given, listener = app[keys.SETTINGS].dimse, app[DIMSE]
+    wanted: list[tuple[int, ssl.SSLContext | None]] = [(given.port, None)] if given.port else []
+    if given.tls_port:
+        wanted.append((given.tls_port, tls_context(given)))
+    demo = app[keys.SETTINGS].demo and not wanted and app[keys.BACKGROUND]
+    if wanted or demo:
+        await app[keys.ARCHIVE_STARTED].wait()
+    for number, context in wanted or ([(DEMO_PORT, None)] if demo else []):
+        try:
+            app[DIMSE_PORTS].append(await listener.listen(given.host, number, context))
+        except OSError as error:
+            if not demo:
+                await listener.close()
+                raise SettingsError(f"dimse: cannot listen on {given.host}:{number}: {error.strerror}") from error
+            LOG.warning("no DICOM network: port %d: %s", number, error.strerror)
+    yield
+    await listener.close()
+
+
+def tls_context(given: Dimse) -> ssl.SSLContext:
+    """TLS in which the device shows a certificate too (PS3.15 §B.9: BCP 195). SettingsError without the files."""
+    if not (given.certificate and given.key and given.client_ca):
+        raise SettingsError("dimse.tls_port needs dimse.certificate, dimse.key and dimse.client_ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_cert_chain(Path(given.certificate), Path(given.key))
+        context.load_verify_locations(Path(given.client_ca))
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"dimse: the files of tls_port cannot be read: {error}") from error
+    return context
