@@ -49,6 +49,7 @@ class Picture:
     quality: int = 90
     window: tuple[float, float, str] | None = None
     viewport: tuple[float, ...] | None = None
+    annotation: tuple[str, ...] = ()  # "patient", "technique": written into the picture
 
     def tag(self) -> str:
         """A short stable name of these wishes, for caches and ETags."""
@@ -143,6 +144,16 @@ class Retriever:
         if p.kind is PixelKind.UNCERTAIN:
             raise UnsupportedError(code="frames_unclear")
         return None
+
+    @staticmethod
+    def video_ranges(row: InstanceRow) -> list[ByteRange]:
+        """The stored stream of a film, all its fragments in order."""
+        pack, base = row.place.pack, row.place.body_offset
+        return [
+            ByteRange(pack=pack, offset=base + offset, length=length)
+            for frame in row.pixels.ranges
+            for offset, length in frame
+        ]
 
     @staticmethod
     def stored_is_explicit_le(row: InstanceRow) -> bool:

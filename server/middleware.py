@@ -49,9 +49,12 @@ STATUS_CODES = {
 }  # fmt: skip
 GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 LANG_SECONDS = 365 * 24 * 3600
-ARCHIVE_PATHS = ("/dicom-web", "/api/uploads", "/api/studies")
+ARCHIVE_PATHS = ("/dicom-web", "/wado", "/api/uploads", "/api/studies")
 """The archive's workers start in the background; these wait for them."""
-MACHINE_PATHS = ("/api/", "/dicom-web/", "/events", "/socket", "/metrics", "/healthz", "/readyz", "/csp-report")
+MACHINE_PATHS = (
+    *("/api/", "/dicom-web/", "/wado", "/events", "/socket"),
+    *("/metrics", "/healthz", "/readyz", "/csp-report"),
+)
 
 
 @web.middleware

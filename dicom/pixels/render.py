@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 
 from dicom.errors import CannotRenderError
+from dicom.pixels.annotate import annotate
 from dicom.pixels.decode import Attributes, Image
 
 Array = NDArray[Any]
@@ -20,12 +21,16 @@ _MAX_SIDE = 8192
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering:
-    """How a picture is wanted. `window` is (centre, width, function); `viewport` (width, height[, sx, sy, sw, sh])."""
+    """How a picture is wanted. `window` is (centre, width, function); `viewport` (width, height[, sx, sy, sw, sh]).
+
+    A negative `sw` or `sh` mirrors the region. `annotation` names what is written into the picture.
+    """
 
     format: str = "jpeg"
     quality: int = 90
     window: tuple[float, float, str] | None = None
     viewport: tuple[float, ...] | None = None
+    annotation: tuple[str, ...] = ()
 
 
 def warm() -> None:
@@ -39,23 +44,35 @@ def render(image: Image, number: int, wanted: Rendering) -> bytes:
     """The picture of frame `number` (1-based). Raises CannotRenderError."""
     array = image.frame(number)
     crop = _region(array, wanted.viewport)
-    if crop is not None:
-        array = array[crop[1] : crop[3], crop[0] : crop[2]]
-    target = _target(array.shape[1], array.shape[0], wanted.viewport)
-    if image.samples == 1 and target and array.ndim == 2:
-        # Windowing every pixel of a radiograph for a thumbnail is wasted: thin out first, to twice the size wanted.
-        step = min(array.shape[1] // (2 * target[0]), array.shape[0] // (2 * target[1]))
-        if step > 1:
-            array = array[::step, ::step]
-    picture = Pictures.fromarray(_colours(image, array, number, wanted))
+    if crop is not None:  # cut out of the finished picture: a part looks as it does in the whole
+        array = _mirrored(_colours(image, array, number, wanted), crop, wanted.viewport)
+        target = _target(array.shape[1], array.shape[0], wanted.viewport)
+    else:
+        target = _target(array.shape[1], array.shape[0], wanted.viewport)
+        if image.samples == 1 and target and array.ndim == 2:
+            # Windowing every pixel of a radiograph for a thumbnail is wasted: thin out first, to twice the size wanted.
+            step = min(array.shape[1] // (2 * target[0]), array.shape[0] // (2 * target[1]))
+            if step > 1:
+                array = array[::step, ::step]
+        array = _colours(image, array, number, wanted)
+    picture = Pictures.fromarray(np.ascontiguousarray(array))
     if target and picture.size != target:
         picture = picture.resize(target, Pictures.Resampling.BILINEAR)
+    if wanted.annotation:
+        picture = annotate(picture, image.dataset, wanted.annotation)
     out = io.BytesIO()
     if wanted.format == "png":
         picture.save(out, "PNG", compress_level=3)
     else:
         picture.save(out, "JPEG", quality=max(1, min(100, wanted.quality)))
     return out.getvalue()
+
+
+def _mirrored(array: Array, crop: tuple[int, int, int, int], viewport: tuple[float, ...] | None) -> Array:
+    out = array[crop[1] : crop[3], crop[0] : crop[2]]
+    if viewport is None or len(viewport) < 6:
+        return out
+    return out[:: -1 if viewport[5] < 0 else 1, :: -1 if viewport[4] < 0 else 1]
 
 
 def _colours(image: Image, array: Array, number: int, wanted: Rendering) -> Array:

@@ -68,6 +68,8 @@ def choose_frames(accept: Sequence[MediaType], row: InstanceRow, count: int) -> 
         part, wanted = entry.part, entry.transfer_syntax
 
         def take(way: Way, syntax: str, media: str) -> tuple[int, FrameChoice] | str:
+            if row.transfer_syntax in VIDEO:
+                return "video_not_decoded"
             if way != "stored" and (reason := why_not(row, syntax)):
                 return reason
             cost = {"stored": 0, "plain": 0 if Retriever.stored_is_explicit_le(row) else 1, "coded": 2}[way]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from server.dicomweb.answers import PREFIX, Handler
+from server.dicomweb.capabilities import describe, retrieve_capabilities
 from server.dicomweb.picturing import retrieve_rendered, retrieve_thumbnail, retrieve_waveform
 from server.dicomweb.retrieving import retrieve, retrieve_bulkdata, retrieve_frames, retrieve_metadata
 from server.dicomweb.searching import search_instances, search_series, search_studies
 from server.dicomweb.storing import store_instances
+from server.dicomweb.uri import PATH as URI_PATH
+from server.dicomweb.uri import retrieve_by_uri
 
 _STUDY = f"{PREFIX}/studies/{{study}}"
 _SERIES = f"{_STUDY}/series/{{series}}"
@@ -38,4 +41,8 @@ ROUTES: list[tuple[str, str, Handler, str]] = [
     ("GET", f"{_SERIES}/thumbnail", retrieve_thumbnail, "pixels"),
     ("GET", f"{_STUDY}/rendered", retrieve_rendered, "pixels"),
     ("GET", f"{_STUDY}/thumbnail", retrieve_thumbnail, "pixels"),
+    ("GET", URI_PATH, retrieve_by_uri, "pixels"),
+    ("GET", f"{PREFIX}/", retrieve_capabilities, "search"),
+    ("OPTIONS", f"{PREFIX}/", retrieve_capabilities, "search"),
 ]
+describe(ROUTES)

@@ -11,7 +11,9 @@ from aiohttp import web
 from dicom.archive import Archive
 from dicom.errors import BadQueryError, CannotRenderError, NotAcceptableError
 from dicom.model import InstanceRow, PixelKind
-from dicom.retrieve import Picture
+from dicom.retrieve import ByteRange, Picture
+from dicom.syntaxes import VIDEO
+from dicom.web import MediaType
 from server.dicomweb.answers import COMMON, accepts_gzip, guarded, not_modified, send, validator
 from server.dicomweb.choosing import OCTETS
 from server.dicomweb.targets import accepted, disposition, frame_numbers, rows_of
@@ -19,12 +21,14 @@ from server.dicomweb.targets import accepted, disposition, frame_numbers, rows_o
 
 @guarded
 async def retrieve_rendered(request: web.Request) -> web.StreamResponse:
-    """A picture for people; an encapsulated document is its own rendering (PS3.18 §10.4.1.1.2)."""
+    """A picture for people; an encapsulated document and a film are their own rendering (PS3.18 §10.4.1.1.2)."""
     archive, rows = await rows_of(request, "pixels")
-    row = rows[0]
-    if row.document_type:
-        return await _document(request, archive, row)
-    return await _picture(request, archive, rows[len(rows) // 2] if len(rows) > 1 else row, thumbnail=False)
+    row = rows[len(rows) // 2] if len(rows) > 1 else rows[0]
+    if rows[0].document_type:
+        return await send_document(request, archive, rows[0])
+    if row.transfer_syntax in VIDEO and "frames" not in request.match_info:
+        return await send_video(request, archive, row, accepted(request))
+    return await _picture(request, archive, row, thumbnail=False)
 
 
 @guarded
@@ -35,7 +39,8 @@ async def retrieve_thumbnail(request: web.Request) -> web.StreamResponse:
     return await _picture(request, archive, with_pixels[len(with_pixels) // 2], thumbnail=True)
 
 
-async def _document(request: web.Request, archive: Archive, row: InstanceRow) -> web.StreamResponse:
+async def send_document(request: web.Request, archive: Archive, row: InstanceRow) -> web.StreamResponse:
+    """The document inside the instance, to be saved."""
     etag = validator("document", row.digest)
     if unchanged := not_modified(request, etag):
         return unchanged
@@ -45,6 +50,37 @@ async def _document(request: web.Request, archive: Archive, row: InstanceRow) ->
     return await send(request, archive, [data], kind, etag=etag, single=True, **disposition(name))
 
 
+async def send_video(
+    request: web.Request, archive: Archive, row: InstanceRow, accept: list[MediaType]
+) -> web.StreamResponse:
+    """The stored stream as it is, by ranges so that a player can seek. An MPEG-4 file says what it is; a bare stream
+    or another container goes out as octets, since no browser would play it.
+    """
+    spans = archive.retriever.video_ranges(row)
+    kind = await video_type(archive, row)
+    name = "video.mp4" if kind == "video/mp4" else "video.bin"
+    for entry in accept:
+        if entry.name in {kind, "*/*"} or (entry.name == "video/*" and kind != OCTETS):
+            break
+    else:
+        raise NotAcceptableError(code="video_not_decoded")
+    etag = validator("video", row.digest, kind)
+    if unchanged := not_modified(request, etag):
+        return unchanged
+    heads = {} if kind == "video/mp4" else disposition(name)
+    return await send(request, archive, [*spans], kind, etag=etag, single=True, **heads)
+
+
+async def video_type(archive: Archive, row: InstanceRow) -> str:
+    """`video/mp4` where the stream is an MPEG-4 file (ISO 14496-12 §4.3), `video/mpeg` for MPEG-2, else octets."""
+    if VIDEO[row.transfer_syntax] == "video/mpeg":
+        return "video/mpeg"
+    (first, *_) = archive.retriever.video_ranges(row)
+    span = ByteRange(pack=first.pack, offset=first.offset, length=min(first.length, 12))
+    head = await asyncio.to_thread(archive.read, span)
+    return "video/mp4" if head[4:8] == b"ftyp" else OCTETS
+
+
 async def _picture(request: web.Request, archive: Archive, row: InstanceRow, *, thumbnail: bool) -> web.StreamResponse:
     wanted = _wishes(request, thumbnail=thumbnail)
     numbers = frame_numbers(
@@ -52,19 +88,28 @@ async def _picture(request: web.Request, archive: Archive, row: InstanceRow, *, 
     )
     if len(numbers) > 1:
         raise BadQueryError(code="bad_frame_list")
+    return await send_picture(request, archive, row, numbers[0], wanted, thumbnail=thumbnail)
+
+
+async def send_picture(
+    request: web.Request, archive: Archive, row: InstanceRow, frame: int, wanted: Picture, *, thumbnail: bool
+) -> web.StreamResponse:
+    """Frame `frame` (1-based) as a picture. Raises CannotRenderError with the reason."""
     if row.pixels.kind is PixelKind.NONE:
         raise CannotRenderError(code="no_pixels")
-    archive.retriever.check_frame(row, numbers[0])
-    etag = validator("picture", row.digest, numbers, wanted.tag())
+    if row.transfer_syntax in VIDEO:
+        raise CannotRenderError(code="video_not_decoded")
+    archive.retriever.check_frame(row, frame)
+    etag = validator("picture", row.digest, frame, wanted.tag())
     if unchanged := not_modified(request, etag):
         return unchanged
     make = archive.thumbnail if thumbnail else archive.rendered
-    data = await make(row, numbers[0], wanted)
+    data = await make(row, frame, wanted)
     return await send(request, archive, [data], f"image/{wanted.format}", etag=etag, single=True)
 
 
 def _wishes(request: web.Request, *, thumbnail: bool) -> Picture:
-    """`window`, `viewport`, `quality` (PS3.18 §8.3.5.1) and the picture's format."""
+    """`window`, `viewport`, `quality`, `annotation` (PS3.18 §8.3.5.1) and the picture's format."""
     kind: str | None = None
     for entry in accepted(request):
         if entry.name in {"image/jpeg", "image/*", "*/*"}:
@@ -81,10 +126,11 @@ def _wishes(request: web.Request, *, thumbnail: bool) -> Picture:
     window: tuple[float, float, str] | None = None
     if "window" in query:
         center, width, *function = query["window"].split(",")[:3] + [""] * (2 - query["window"].count(","))
-        name = (function[0] if function else "").upper().replace("-", "_") or "LINEAR"
-        if name not in {"LINEAR", "LINEAR_EXACT", "SIGMOID"}:
-            raise BadQueryError(code="bad_window")
-        window = (_number(center, "bad_window"), _number(width, "bad_window"), name)
+        window = (
+            number(center, "bad_window"),
+            number(width, "bad_window"),
+            window_function(function[0] if function else ""),
+        )
         if window[1] <= 0:
             raise BadQueryError(code="bad_window")
     viewport: tuple[float, ...] | None = (128.0, 128.0) if thumbnail else None
@@ -92,18 +138,41 @@ def _wishes(request: web.Request, *, thumbnail: bool) -> Picture:
         parts = query["viewport"].split(",")
         if len(parts) not in {2, 4, 6}:
             raise BadQueryError(code="bad_viewport")
-        viewport = tuple(_number(part or "0", "bad_viewport") for part in parts)
+        viewport = tuple(number(part or "0", "bad_viewport") for part in parts)
         if not (1 <= viewport[0] <= 8192 and 1 <= viewport[1] <= 8192):
             raise BadQueryError(code="bad_viewport")
         if len(viewport) == 4:
             viewport = (*viewport, 0.0, 0.0)
-    quality = int(_number(query.get("quality", "80" if thumbnail else "90"), "bad_quality"))
+    quality = int(number(query.get("quality", "80" if thumbnail else "90"), "bad_quality"))
     if not 1 <= quality <= 100:
         raise BadQueryError(code="bad_quality")
-    return Picture(format="png" if kind == "png" else "jpeg", quality=quality, window=window, viewport=viewport)
+    return Picture(
+        format="png" if kind == "png" else "jpeg",
+        quality=quality,
+        window=window,
+        viewport=viewport,
+        annotation=() if thumbnail else words_wanted(query.get("annotation", "")),
+    )
 
 
-def _number(text: str, code: str) -> float:
+def window_function(text: str) -> str:
+    """`linear`, `linear-exact`, `sigmoid` (the default is linear) as the dataset would name it."""
+    name = text.upper().replace("-", "_") or "LINEAR"
+    if name not in {"LINEAR", "LINEAR_EXACT", "SIGMOID"}:
+        raise BadQueryError(code="bad_window")
+    return name
+
+
+def words_wanted(text: str) -> tuple[str, ...]:
+    """What is to be written into the picture: any of `patient` and `technique` (PS3.18 §8.3.5.1.1)."""
+    wanted = {part.strip().lower() for part in text.split(",") if part.strip()}
+    if not wanted <= {"patient", "technique"}:
+        raise BadQueryError(code="bad_annotation")
+    return tuple(sorted(wanted))
+
+
+def number(text: str, code: str) -> float:
+    """A finite number of a parameter, else BadQueryError with `code`."""
     try:
         value = float(text)
     except ValueError:

@@ -64,6 +64,8 @@ TEXTS: dict[str, str] = {
     "transfer_syntax_not_encoded": N_("不支持转换成所要求的压缩格式。"),
     "video_not_decoded": N_("视频不逐帧解码，只能按原格式获取。"),
     "encapsulated_inside": N_("文件内嵌有压缩的子图像，不能转换。"),
+    "bad_wado_request": N_("WADO 请求缺少必要参数（requestType、studyUID、seriesUID、objectUID）。"),
+    "not_anonymized": N_("此接口不提供匿名化的影像。"),
     "not_acceptable": N_("无法按要求的格式给出内容。"),
     "worker_timeout": N_("处理时间过长，已停止。"),
     "bad_multipart": N_("上传内容的格式不正确。"),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from functools import partial
+from itertools import chain
 
 from aiohttp import web
 
 from dicom.archive import Archive
 from dicom.errors import NotAcceptableError, NotFoundError
-from dicom.model import InstanceRow
+from dicom.model import InstanceRow, PixelKind
+from dicom.native_xml import native_xml
+from dicom.syntaxes import VIDEO
 from dicom.web import closing, part_head, with_base
 from server.dicomweb.answers import (
     accepts_gzip,
@@ -22,8 +26,12 @@ from server.dicomweb.answers import (
     validator,
 )
 from server.dicomweb.choosing import ANY, DICOM, OCTETS, FrameChoice, choose_files, choose_frames
+from server.dicomweb.picturing import video_type
 from server.dicomweb.ranges import Later, Made, Piece
 from server.dicomweb.targets import accepted, disposition, frame_numbers, instance_url, only_otherwise, rows_of
+
+XML = "application/dicom+xml"
+PIXELS = "7FE00010"
 
 
 @guarded
@@ -72,14 +80,14 @@ async def file_pieces(archive: Archive, row: InstanceRow, syntax: str) -> list[P
 
 @guarded
 async def retrieve_metadata(request: web.Request) -> web.StreamResponse:
-    """DICOM JSON of every instance, made ready after ingest, put together here."""
+    """DICOM JSON of every instance, made ready after ingest, put together here; or the same as XML (PS3.19 §A.1)."""
     archive, rows = await rows_of(request, "metadata")
-    content_type = "application/dicom+json"
     for entry in accepted(request):
-        if entry.name in {"application/dicom+json", "application/json"}:
-            content_type = entry.name
+        if entry.part in {"application/dicom+json", "application/json"} or entry.part in ANY:
+            content_type = "application/json" if entry.part == "application/json" else "application/dicom+json"
             break
-        if entry.name in ANY:
+        if entry.part == XML and (entry.multipart or len(rows) == 1):
+            content_type = "multipart/related" if entry.multipart else XML
             break
     else:
         raise NotAcceptableError
@@ -91,9 +99,18 @@ async def retrieve_metadata(request: web.Request) -> web.StreamResponse:
 
     def body() -> bytes:
         found = (with_base(part, instance_url(base, row)) for row, part in zip(rows, parts, strict=True))
-        return b"[" + b",".join(found) + b"]"
+        if content_type.endswith("json"):
+            return b"[" + b",".join(found) + b"]"
+        pages = [native_xml(json.loads(part)) for part in found]
+        if content_type == XML:
+            return pages[0]
+        heads = [part_head(boundary_of(etag), XML, first=not i) for i in range(len(pages))]
+        return b"".join([*chain.from_iterable(zip(heads, pages, strict=True)), closing(boundary_of(etag))])
 
-    return await send_text(request, await asyncio.to_thread(body), content_type=content_type, etag=etag)
+    data = await asyncio.to_thread(body)
+    if content_type == "multipart/related":
+        content_type = f'multipart/related; type="{XML}"; boundary={boundary_of(etag)}'
+    return await send_text(request, data, content_type=content_type, etag=etag)
 
 
 @guarded
@@ -152,6 +169,8 @@ async def retrieve_bulkdata(request: web.Request) -> web.StreamResponse:
     path = request.match_info["path"].strip("/")
     if len(path) > 512:
         raise NotFoundError
+    if path == PIXELS and row.pixels.kind in {PixelKind.ENCAPSULATED, PixelKind.UNCERTAIN}:
+        return await _encapsulated(request, archive, row)
     multipart: bool | None = None
     for entry in accepted(request):
         if entry.part in {OCTETS, *ANY}:
@@ -169,3 +188,28 @@ async def retrieve_bulkdata(request: web.Request) -> web.StreamResponse:
     pieces: list[Piece] = [part_head(boundary, OCTETS, first=True), found, closing(boundary)]
     kind = f'multipart/related; type="{OCTETS}"; boundary={boundary}'
     return await send(request, archive, pieces, kind, etag=etag)
+
+
+async def _encapsulated(request: web.Request, archive: Archive, row: InstanceRow) -> web.StreamResponse:
+    """Compressed Pixel Data as bulk data: its frames, part by part; a film as the one stream it is."""
+    if row.transfer_syntax not in VIDEO:
+        return await send_frames(request, archive, row, list(range(1, archive.retriever.frame_count(row) + 1)))
+    kind = await video_type(archive, row)
+    for entry in accepted(request):
+        wanted = entry.transfer_syntax in {"", "*", row.transfer_syntax}
+        if wanted and (entry.part in {OCTETS, kind, "video/*"} or entry.part in ANY):
+            media = OCTETS if entry.part == OCTETS else kind
+            multipart = entry.multipart
+            break
+    else:
+        raise NotAcceptableError(code="video_not_decoded")
+    etag = validator("film", row.digest, media, multipart)
+    if unchanged := not_modified(request, etag):
+        return unchanged
+    part_type = f"{media}; transfer-syntax={row.transfer_syntax}"
+    spans: list[Piece] = [*archive.retriever.video_ranges(row)]
+    if not multipart:
+        return await send(request, archive, spans, part_type, etag=etag, single=True, **disposition("video.bin"))
+    boundary = boundary_of(etag)
+    pieces = [part_head(boundary, part_type, first=True), *spans, closing(boundary)]
+    return await send(request, archive, pieces, f'multipart/related; type="{media}"; boundary={boundary}', etag=etag)

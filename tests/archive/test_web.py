@@ -107,7 +107,7 @@ async def test_nothing_outside_the_scope_is_served_by_any_route(service):
     service.scope = Scope(organisations=frozenset({"C"}))
     r = service.rows["CT_small.dcm"]
     for method, path, _, _action in ROUTES:
-        if method != "GET":
+        if method != "GET" or path in {"/dicom-web/", "/wado"}:  # no object in the address; see test_retrieval
             continue
         target = (
             path.replace("{study}", r.study_uid)

@@ -273,6 +273,9 @@ POST   /dicom-web/studies/{study}              xxxxx+xxx!  $nothing
 GET    /dicom-web/studies                      ++++++xxx!
 GET    /dicom-web/series                       ++++++xxx!
 GET    /dicom-web/instances                    ++++++xxx!
+GET    /dicom-web/                             ++++++xxx!
+OPTIONS /dicom-web/                            ++++++xxx!
+GET    /wado                                   ++++++xxx!
 GET    /healthz                                ++++++++++
 GET    /readyz                                 ++++++++++
 GET    /metrics                                ++++++++++
