@@ -37,9 +37,11 @@ def start_stat(
     target: Target | None = None,
     question: str = "",
     unknown_sex: Sex = Sex.UNKNOWN,
+    unknown_months: int | None = None,
     romanise: Romanise,
 ) -> m.Consultation:
-    """Patient known or not (None: an unknown one is registered), consent, and it rings: offered for three minutes.
+    """Patient known or not (None: an unknown one is registered, with sex and age in months as guessed), consent, and
+    it rings: offered for three minutes.
 
     `signature` is the drawn signature or the scan of a consent that is not by witnesses; it is filed first.
     Everything else of the form is completed afterwards (complete_stat). Raises Invalid with the fields.
@@ -47,7 +49,7 @@ def start_stat(
     authorize(uow, actor, Action.REQUEST_START, actor.organisation)
     if patient is None:
         found = register_patient(
-            uow, actor=actor, name="", sex=unknown_sex, unknown=True, romanise=romanise
+            uow, actor=actor, name="", sex=unknown_sex, unknown=True, estimated_months=unknown_months, romanise=romanise
         )
     else:
         found = open_patient(uow, actor, patient, Action.PATIENT_FIND)

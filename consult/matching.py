@@ -62,7 +62,7 @@ def match_automatically(uow: UnitOfWork, *, facts: StudyFacts) -> m.StudyMatch |
         holder is not None
         and facts.birth_date is not None
         and facts.sex in _KNOWN_SEX
-        and (holder.birth_date, holder.sex) == (facts.birth_date, facts.sex)
+        and (_born(holder), holder.sex) == (facts.birth_date, facts.sex)
     ):
         return _match(uow, None, facts, holder.id, None, m.MatchMethod.PATIENT_ID)
     return None
@@ -77,8 +77,13 @@ def _by_number(uow: UnitOfWork, facts: StudyFacts) -> Patient | None:
     return surviving(uow, holder) if holder is not None else None
 
 
+def _born(patient: Patient) -> date | None:
+    """The birth date as far as it identifies anybody: a guess does not."""
+    return None if patient.birth_estimated else patient.birth_date
+
+
 def _contradicts(facts: StudyFacts, patient: Patient) -> bool:
-    dates = {facts.birth_date, patient.birth_date} - {None}
+    dates = {facts.birth_date, _born(patient)} - {None}
     sexes = {facts.sex, patient.sex} & _KNOWN_SEX
     return len(dates) > 1 or len(sexes) > 1
 
@@ -204,7 +209,7 @@ def _rate(
     weigh("name", 20 if sound == 2 else 12, known=bool(facts.patient_name.strip()), same=sound > 0)
     weigh(
         "birth_date", 20,
-        known=None not in (facts.birth_date, patient.birth_date), same=facts.birth_date == patient.birth_date,
+        known=None not in (facts.birth_date, _born(patient)), same=facts.birth_date == _born(patient),
     )  # fmt: skip
     weigh("sex", 5, known={facts.sex, patient.sex} <= _KNOWN_SEX, same=facts.sex is patient.sex)
     weigh("patient_id", 40, known=bool(facts.patient_id.strip() and numbers), same=facts.patient_id.strip() in numbers)
@@ -245,7 +250,7 @@ def confirm_match(
 
 def _learn(uow: UnitOfWork, facts: StudyFacts, patient: Patient) -> PatientIdentifier | None:
     number = facts.patient_id.strip()
-    agrees = (facts.birth_date, facts.sex) == (patient.birth_date, patient.sex)
+    agrees = (facts.birth_date, facts.sex) == (_born(patient), patient.sex)
     if not number or not agrees or facts.birth_date is None or facts.sex not in _KNOWN_SEX:
         return None
     issuer = facts.issuer.strip() or facts.organisation

@@ -37,7 +37,7 @@ class Patient:
     payer: str = ""
     allergies: str = ""
     unknown: bool = False              # registered in an emergency without identity
-    birth_estimated: bool = False      # the birth date was made from an estimated age; shown as 约 60 岁, never as a date
+    birth_estimated: bool = False      # made from a guessed age: shown as 约 60 岁, never as a date
     mother: PatientId | None = None    # newborn of a mother
     registered_by: OrganisationId
     created_at: datetime

@@ -1,5 +1,6 @@
 """Registering, finding, correcting, merging patients."""
 
+from calendar import monthrange
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -19,6 +20,7 @@ Romanise = Callable[[str], str]
 EDITABLE = ("name", "sex", "birth_date", "phone", "guardian", "payer", "allergies", "unknown")
 _LIMITS = {"name": 64, "phone": 32, "guardian": 64, "payer": 64, "allergies": 1000}
 _OLDEST = date(1850, 1, 1)
+_MOST_MONTHS = 130 * 12
 _SUSPICIOUS = 50
 
 
@@ -89,7 +91,9 @@ def possible_duplicates(
             "identifier": patient.id in same,
             "name": bool(name.strip()) and patient.name == name.strip(),
             "pinyin": bool(reading) and patient.pinyin == reading,
-            "birth_date": birth_date is not None and patient.birth_date == birth_date,
+            "birth_date": birth_date is not None
+            and patient.birth_date == birth_date
+            and not patient.birth_estimated,
             "phone": bool(phone.strip()) and patient.phone == phone.strip(),
             "sex": sex is not Sex.UNKNOWN and patient.sex is sex,
         }
@@ -115,12 +119,14 @@ def register_patient(
     allergies: str = "",
     unknown: bool = False,
     mother: PatientId | None = None,
+    estimated_months: int | None = None,
     romanise: Romanise,
 ) -> Patient:
     """A new patient, or the one another organisation registered under the same identity number and name.
 
     Sex and birth date are read from an identity number where they are not given. An unknown patient needs nothing;
-    a newborn is named after the mother until it has a name. Raises Invalid with the fields; Conflict (params
+    a newborn is named after the mother until it has a name. `estimated_months`: an age that was guessed; the birth date
+    made from it is kept as an estimate. Raises Invalid with the fields; Conflict (params
     `field`, and `patient` if the organisation knows them) when a number belongs to somebody else.
     """
     authorize(uow, actor, Action.PATIENT_REGISTER, actor.organisation)
@@ -132,9 +138,16 @@ def register_patient(
         values["name"] = values["name"] or f"{parent.name}之婴"
         values["guardian"] = values["guardian"] or parent.name
         birth_date = birth_date or today
+    estimated = birth_date is None and estimated_months is not None
+    if estimated and estimated_months is not None:
+        if not 0 <= estimated_months <= _MOST_MONTHS:
+            raise Invalid(("estimated_months", "age_range", {"max": _MOST_MONTHS // 12}))
+        birth_date = _months_before(today, estimated_months)
     if unknown and not values["name"]:
         values["name"] = f"无名氏{(uow.now + uow.rules.utc_offset):%m%d%H%M}"
-    sex, birth_date, numbers = _checked(actor, values, sex, birth_date, identifiers, today)
+    sex, birth_date, numbers = _checked(
+        actor, values, sex, birth_date, identifiers, today, guessed=estimated
+    )
     if (known := _already(uow, actor, values["name"], numbers)) is not None:
         uow.patients.link_organisation(known.id, actor.organisation)
         record(uow, actor, f"patient:{known.id}", "register_patient", payload={"linked": True})
@@ -144,6 +157,7 @@ def register_patient(
         name=values["name"],
         sex=sex,
         birth_date=birth_date,
+        birth_estimated=estimated and not _stated(numbers),
         pinyin=romanise(values["name"]),
         unknown=unknown,
         mother=mother,
@@ -172,6 +186,17 @@ def _issuer(given: GivenIdentifier, actor: Actor) -> str:
 _Numbers = list[tuple[IdentifierSystem, str, str]]
 
 
+def _stated(numbers: _Numbers) -> bool:
+    """An identity number says the birth date."""
+    return any(system is IdentifierSystem.RESIDENT_ID for system, _issuer, _value in numbers)
+
+
+def _months_before(day: date, months: int) -> date:
+    """The same day of the month so many months earlier; the last day where that month is shorter."""
+    year, month = divmod(day.year * 12 + day.month - 1 - months, 12)
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+
+
 def _checked(
     actor: Actor,
     values: Mapping[str, str],
@@ -179,8 +204,12 @@ def _checked(
     birth_date: date | None,
     identifiers: Sequence[GivenIdentifier],
     today: date,
+    *,
+    guessed: bool,
 ) -> tuple[Sex, date | None, _Numbers]:
-    """Everything wrong with the form at once: Invalid with one entry per field."""
+    """Everything wrong with the form at once: Invalid with one entry per field. A `guessed` birth date contradicts no
+    identity number.
+    """
     wrong: list[Wrong] = []
     if not values["name"]:
         wrong.append(("name", "required"))
@@ -198,7 +227,7 @@ def _checked(
                 stated = read_resident_id(value, path=path, today=today)
                 if sex not in {Sex.UNKNOWN, stated.sex}:
                     wrong.append(("sex", "id_mismatch"))
-                if birth_date not in {None, stated.birth_date}:
+                if birth_date not in {None, stated.birth_date} and not guessed:
                     wrong.append(("birth_date", "id_mismatch"))
                 sex, birth_date = stated.sex, stated.birth_date
             numbers.append((given.system, _issuer(given, actor), value))
@@ -257,7 +286,10 @@ def update_patient(
         given = [GivenIdentifier(system=x.system, value=x.value, issuer=x.issuer) for x in own]
     values = {key: str(getattr(merged, key)) for key in _LIMITS}
     today = (uow.now + uow.rules.utc_offset).date()
-    sex, birth_date, numbers = _checked(actor, values, merged.sex, merged.birth_date, given, today)
+    sex, birth_date, numbers = _checked(
+        actor, values, merged.sex, merged.birth_date, given, today,
+        guessed=stored.birth_estimated and merged.birth_date == stored.birth_date,
+    )  # fmt: skip
     wanted = [PatientIdentifier(patient=stored.id, system=s, issuer=i, value=v) for s, i, v in numbers]
     for n, x in enumerate(wanted):
         holder = uow.patients.by_identifier(x.system, x.issuer, x.value)
@@ -265,7 +297,14 @@ def update_patient(
             known = uow.patients.known_to(holder.id, actor.organisation)
             raise Conflict(field=f"identifiers.{n}.value", **({"patient": holder.id} if known else {}))
     saved = uow.patients.save(
-        replace(merged, sex=sex, birth_date=birth_date, pinyin=romanise(merged.name))
+        replace(
+            merged,
+            sex=sex,
+            birth_date=birth_date,
+            # What somebody has entered, or an identity number says, is no estimate any more.
+            birth_estimated=stored.birth_estimated and birth_date == stored.birth_date and not _stated(numbers),
+            pinyin=romanise(merged.name),
+        )
     )
     for x in own:
         if x not in wanted:

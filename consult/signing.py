@@ -213,6 +213,7 @@ def frozen_content(uow: UnitOfWork, stored: m.Consultation, draft: m.Report) -> 
             "name": patient.name,
             "sex": patient.sex.value,
             "birth_date": patient.birth_date.isoformat() if patient.birth_date else None,
+            "birth_estimated": patient.birth_estimated,
             "document_last_four": document[-4:],
             "card": card,
         },

@@ -13,6 +13,7 @@ FIELDS: Mapping[str, str] = {
     "passport_format": "护照号应为 5–20 位字母和数字",
     "number_format": "证件号或卡号的格式不正确",
     "phone_format": "电话号码只能包含数字、空格、括号和 + -",
+    "age_range": "年龄应在 0 至 {max} 岁之间",
     "out_of_range": "日期不在合理范围内",
     "same_patient": "请选择另一位患者",
     "unknown_field": "不认识的项目",

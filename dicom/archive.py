@@ -162,7 +162,7 @@ class Archive:
     # -- queries (blocking)
 
     def studies(self, scope: Scope, query: Query | None = None) -> list[StudyRow]:
-        """Studies, newest first; at most `limits.query_rows` (ask for one less and use `offset` to page)."""
+        """Studies, newest first; at most `limits.query_rows`, and one more, which tells of more, where it is asked."""
         query = query or Query()
         return self._reader.studies(scope, query, self._limit(query))
 
@@ -210,7 +210,7 @@ class Archive:
 
     def _limit(self, query: Query) -> int:
         most = self.limits.query_rows
-        return most if query.limit is None else min(query.limit, most)
+        return most if query.limit is None else min(query.limit, most + 1)
 
     # -- retrieval
 

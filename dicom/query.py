@@ -110,6 +110,8 @@ def parse(parameters: Iterable[tuple[str, str]]) -> Query:
             if value not in {"true", "false"}:
                 raise BadQueryError(code="bad_fuzzymatching")
             fuzzy = value == "true"
+        elif name in {"accept", "lang"}:
+            continue  # how to answer, not what to find
         elif name == "includefield":
             include.update(part for part in value.split(",") if part)
         else:

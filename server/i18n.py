@@ -132,8 +132,16 @@ def ago(moment: datetime | None, now: datetime, lang: str) -> str:
     return translate(past if seconds > 0 else future, lang, n=count)
 
 
-def age(birth: date | None, on: date | datetime, lang: str = "zh") -> str:
-    """As clinicians say it: 56 岁; under 3 years 1 岁 4 月; under 1 year 3 月 12 天; under 1 month 12 天."""
+def about_age(birth: date | None, on: date | datetime, lang: str = "zh") -> str:
+    """An estimate: 约 60 岁, 约 5 月, 约 3 天. One unit: a guess is not that exact."""
+    text = age(birth, on, lang, rough=True)
+    return translate(N_("约 {age}"), lang, age=text) if text else ""
+
+
+def age(birth: date | None, on: date | datetime, lang: str = "zh", *, rough: bool = False) -> str:
+    """As clinicians say it: 56 岁; under 3 years 1 岁 4 月; under 1 year 3 月 12 天; under 1 month 12 天. `rough`: the
+    first unit alone.
+    """
     if birth is None:
         return ""
     day = on.date() if isinstance(on, datetime) else on
@@ -142,11 +150,13 @@ def age(birth: date | None, on: date | datetime, lang: str = "zh") -> str:
     months = (day.year - birth.year) * 12 + day.month - birth.month
     if day.day < birth.day:
         months -= 1
-    if months >= 36:
+    if months >= (12 if rough else 36):
         return translate(N_("{n} 岁"), lang, n=months // 12)
     if months >= 12:
         return translate(N_("{n} 岁 {m} 月"), lang, n=months // 12, m=months % 12)
     days = (day - month_later(birth, months)).days
+    if months and rough:
+        return translate(N_("{m} 月"), lang, m=months)
     if months:
         return translate(N_("{m} 月 {d} 天"), lang, m=months, d=days)
     return translate(N_("{d} 天"), lang, d=days)

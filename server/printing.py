@@ -11,7 +11,7 @@ from consult.errors import Invalid, NotFound
 from consult.patient import Sex
 from consult.people import MembershipId
 from consult.ports import UnitOfWork
-from server.i18n import age
+from server.i18n import about_age, age
 from server.paper.content import (
     Diagnosis,
     Institution,
@@ -89,6 +89,7 @@ def report_content(
     header = content["header"]
     patient = header["patient"]
     birth = date.fromisoformat(patient["birth_date"]) if patient["birth_date"] else None
+    estimated = bool(patient.get("birth_estimated"))
     answers = {x.get("n"): str(x.get("text", "")) for x in content.get("answers", ())}
     answers |= {x["n"]: UNFILLED for x in content.get("questions", ()) if f"answers.{x['n']}" in missing}
     diagnoses = [
@@ -113,8 +114,8 @@ def report_content(
         patient=PatientBlock(
             name=patient["name"],
             sex=Sex(patient["sex"]),
-            age=age(birth, issued_at.astimezone(zone), "zh") if birth else "",
-            birth_date=birth,
+            age=(about_age if estimated else age)(birth, issued_at.astimezone(zone), "zh"),
+            birth_date=None if estimated else birth,
             document_last_four=patient["document_last_four"],
             card=patient["card"],
         ),

@@ -3,15 +3,9 @@
 import itertools
 from functools import lru_cache
 
-MOST_READINGS = 24
+from dicom.index.pinyin import SURNAMES, readings
 
-# Characters that read differently as a surname; the everyday readings stay searchable too.
-SURNAMES = {
-    "单": "shan", "曾": "zeng", "解": "xie", "仇": "qiu", "区": "ou", "查": "zha", "任": "ren", "华": "hua",
-    "翟": "zhai", "朴": "piao", "尉": "yu", "缪": "miao", "乐": "yue", "盖": "ge", "冼": "xian", "洗": "xian",
-    "召": "shao", "黑": "he", "折": "she", "员": "yun", "秘": "bi", "种": "chong", "牟": "mu", "繁": "po",
-    "葛": "ge", "宁": "ning", "燕": "yan", "那": "na", "覃": "qin", "谌": "chen", "晁": "chao", "逄": "pang",
-}  # fmt: skip
+MOST_READINGS = 24
 
 
 @lru_cache(maxsize=4096)
@@ -20,19 +14,16 @@ def romanise(name: str) -> str:
 
     Latin letters stay as words; characters without a reading are dropped. At most 24 combinations.
     """
-    from pypinyin import Style, pinyin  # a large dictionary: loaded with the first name, not with the server
-
     words: list[list[str]] = []
     for position, part in enumerate(_parts(name)):
         if part.isascii():
             words.append([part.lower()])
             continue
-        found_here: list[list[str]] = pinyin(part, style=Style.NORMAL, heteronym=True, errors="ignore")
-        readings = found_here[0] if found_here else []
+        found_here = list(readings(part))
         if position == 0 and part in SURNAMES:
-            readings = [SURNAMES[part], *readings]
-        if readings:
-            words.append(list(dict.fromkeys(reading.replace("ü", "v") for reading in readings)))
+            found_here = list(dict.fromkeys([SURNAMES[part], *found_here]))
+        if found_here:
+            words.append(found_here)
     if not words:
         return ""
     found: dict[str, None] = {}

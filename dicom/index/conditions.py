@@ -82,21 +82,40 @@ def _condition(matching: str, column: str, value: str, *, fuzzy: bool) -> tuple[
             [f"*\\{qido.glob(part)}\\*" for part in options],
         )
     if matching == "name":
-        pattern = qido.glob(fold(value))
-        if fuzzy and not qido.is_wildcard(value):
-            # Each word may begin any part of the name (PS3.18 §8.3.4.2 leaves the algorithm to us).
-            words = [word for word in pattern.replace("^", " ").replace("=", " ").split() if word]
-            if words:
-                either = f"({column} GLOB ? OR {column} GLOB ? OR {column} GLOB ?)"
-                values = [v for word in words for v in (f"*={word}*", f"*^{word}*", f"* {word}*")]
-                return " AND ".join([either] * len(words)), values
-        if column.endswith("referring_search"):
-            return f"{column} GLOB ?", [pattern]
-        # Against any one representation of the name: they stand between `=` signs.
-        return f"{column} GLOB ?", [f"*={pattern}=*"]
+        return _name(column, qido.glob(fold(value)), fuzzy=fuzzy and not qido.is_wildcard(value))
     if qido.is_wildcard(value):
         return f"{column} GLOB ?", [qido.glob(value)]
     return f"{column} = ?", [value]
+
+
+def _name(column: str, pattern: str, *, fuzzy: bool) -> tuple[str, list[Any]]:
+    """A name by its characters and, for a Latin pattern with a wildcard or under `fuzzy`, by how it sounds.
+
+    An exact name and a pattern in Chinese never match by sound: 王小明 is not 汪晓明.
+    """
+    sound = column.replace("name_search", "name_sound") if column.endswith("name_search") else ""
+    if fuzzy:
+        # Each word may begin any part of the name (PS3.18 §8.3.4.2 leaves the algorithm to us).
+        parts, values = [], []
+        for word in pattern.replace("^", " ").replace("=", " ").split():
+            either = [(column, f"*={word}*"), (column, f"*^{word}*"), (column, f"* {word}*")]
+            if sound and _spoken(word):
+                either += [(sound, f"*={word}*"), (sound, f"* {word}*")]
+            parts.append("(" + " OR ".join(f"{name} GLOB ?" for name, _ in either) + ")")
+            values += [value for _, value in either]
+        if parts:
+            return " AND ".join(parts), values
+    if not sound:
+        return f"{column} GLOB ?", [pattern]
+    # Against any one representation of the name: they stand between `=` signs.
+    if _spoken(pattern) and qido.is_wildcard(pattern):
+        by_ear = f"*={pattern.replace('^', ' ')}=*"
+        return f"({column} GLOB ? OR {sound} GLOB ?)", [f"*={pattern}=*", by_ear]
+    return f"{column} GLOB ?", [f"*={pattern}=*"]
+
+
+def _spoken(pattern: str) -> bool:
+    return pattern.isascii() and any(c.isalpha() for c in pattern)
 
 
 def above(query: Query, alias: str, scope: Scope) -> tuple[str, list[Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from dicom.index.pinyin import sounds
+
 
 def name_search(name: str) -> str:
     """`=`-delimited forms: each component group as written and without its carets ('张^三' is also found as '张三')."""
@@ -16,6 +18,14 @@ def name_search(name: str) -> str:
         for form in (plain, joined):
             if form not in forms:
                 forms.append(form)
+    return "=" + "".join(f"{form}=" for form in forms)
+
+
+def name_sound(name: str) -> str:
+    """`=`-delimited forms of how the name sounds (`dicom.index.pinyin`), for wildcard and fuzzy matching only."""
+    forms: dict[str, None] = {}
+    for group in name.split("="):
+        forms.update(dict.fromkeys(sounds(unicodedata.normalize("NFKC", group).strip())))
     return "=" + "".join(f"{form}=" for form in forms)
 
 

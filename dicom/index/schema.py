@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from dicom.index.names import name_sound
+
 MIGRATIONS: tuple[str, ...] = (
     # 1: the first shape
     """
@@ -87,6 +89,11 @@ CREATE TABLE change(
   study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, sop_uid TEXT NOT NULL
 );
 """,
+    # 2: how a patient's name sounds, so that 曾^小明 is found as zeng, zengxiaoming and zxm
+    """
+ALTER TABLE study ADD COLUMN name_sound TEXT NOT NULL DEFAULT '';
+UPDATE study SET name_sound = name_sound(patient_name);
+""",
 )
 
 
@@ -125,6 +132,7 @@ def migrate(connection: sqlite3.Connection) -> int:
         "CREATE TABLE IF NOT EXISTS schema_version(version INTEGER PRIMARY KEY, at TEXT NOT NULL)"
     )
     (current,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+    connection.create_function("name_sound", 1, name_sound, deterministic=True)
     if current > len(MIGRATIONS):
         raise RuntimeError("the archive index was written by a newer version of this program")
     for number, script in enumerate(MIGRATIONS[current:], start=current + 1):

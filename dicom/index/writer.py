@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from dicom.index.frames import pack_ranges
-from dicom.index.names import fold, name_search
+from dicom.index.names import fold, name_search, name_sound
 from dicom.model import Header, Place
 
 
@@ -166,7 +166,7 @@ def _study(connection: sqlite3.Connection, holding: Holding) -> tuple[int, bool]
         "INSERT INTO study(organisation, study_uid, patient_id, issuer_of_patient_id, patient_name, name_search,"
         " referring_physician, referring_search, birth_date, sex, accession, issuer_of_accession, study_date,"
         " study_time, study_id, description, institution, modalities, series_count, instance_count, repaired, source,"
-        " stored_at, changed_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,?,?,?,?)",
+        " stored_at, changed_at, name_sound) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,?,?,?,?,?)",
         (
             *(holding.organisation, h.study_uid, h.patient_id, h.issuer_of_patient_id),
             *(
@@ -185,7 +185,7 @@ def _study(connection: sqlite3.Connection, holding: Holding) -> tuple[int, bool]
                 h.study_id,
             ),
             *(h.study_description, h.institution, f"\\{h.modality}\\" if h.modality else "\\"),
-            *(h.repaired, holding.source, holding.at, holding.at),
+            *(h.repaired, holding.source, holding.at, holding.at, name_sound(h.patient_name)),
         ),
     )
     return int(cursor.lastrowid or 0), True

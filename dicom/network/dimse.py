@@ -125,7 +125,14 @@ def encode_command(values: Mapping[str, int | str]) -> bytes:
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
 
 
-def response_to(command: Command, status: int, *, dataset: bool = False, **more: int | str) -> dict[str, int | str]:
+def response_to(
+    command: Command,
+    status: int,
+    *,
+    dataset: bool = False,
+    comment: str = "",
+    more: Mapping[str, int | str] | None = None,
+) -> dict[str, int | str]:
     """The values of the response to `command` with `status` (PS3.7 §9.3, §10.3)."""
     values: dict[str, int | str] = {
         "field": command.field | RESPONSE,
@@ -137,7 +144,6 @@ def response_to(command: Command, status: int, *, dataset: bool = False, **more:
         values["affected_class"] = command.sop_class
     if command.sop_instance:
         values["affected_instance"] = command.sop_instance
-    comment = more.pop("comment", "")
     if comment:
-        values["comment"] = str(comment)[:64]
-    return {**values, **more}
+        values["comment"] = comment[:64]
+    return {**values, **(more or {})}

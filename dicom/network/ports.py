@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -35,7 +36,7 @@ class Address:
     title: str
     host: str
     port: int
-    tls: bool = False
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,9 @@ class Backend(Protocol):
 
     async def destination(self, device: Device, title: str) -> Address | None:
         """Where to send for `device` when it names `title`; None where it may not, or nothing is registered."""
+
+    def romanise(self, text: str) -> str:
+        """Plain letters for Chinese ones."""
 
     async def worklist(self, device: Device) -> Sequence[Record]:
         """What is scheduled for this device."""

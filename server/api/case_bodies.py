@@ -93,6 +93,7 @@ class Stat(Body):
     target: TargetBody | None = None
     question: QuestionText = ""
     unknown_sex: Sex = Sex.UNKNOWN
+    unknown_months: Annotated[int, msgspec.Meta(ge=0, le=1560)] | None = None
 
 
 class CompleteStat(Body):

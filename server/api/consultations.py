@@ -136,6 +136,7 @@ async def start_stat(request: web.Request) -> web.StreamResponse:
         "target": given.target.value() if given.target else None,
         "question": given.question,
         "unknown_sex": given.unknown_sex,
+        "unknown_months": given.unknown_months,
         "romanise": romanise,
     }
     _, after = await work(request).run(_audited, requesting.start_stat, actor(request), "consultation.stat", kwargs)

@@ -46,6 +46,7 @@ def order_view(uow: UnitOfWork, order: m.ExamOrder) -> dict[str, Any]:
         "performing": uow.people.organisation(order.performing).short_name,
         "patient": {
             "id": patient.id, "name": patient.name, "sex": patient.sex, "birth_date": patient.birth_date,
+            "birth_estimated": patient.birth_estimated,
         },
         "studies": [x.study_uid for x in matches],
     }  # fmt: skip

@@ -87,6 +87,7 @@ def patient_view(patient: Patient, identifiers: tuple[PatientIdentifier, ...] = 
         "name": patient.name,
         "sex": patient.sex,
         "birth_date": patient.birth_date,
+        "birth_estimated": patient.birth_estimated,
         "phone": patient.phone,
         "guardian": patient.guardian,
         "payer": patient.payer,

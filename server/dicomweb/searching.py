@@ -13,15 +13,16 @@ from aiohttp import web
 from dicom import query as qido
 from dicom.errors import NotAcceptableError
 from dicom.model import Query
-from dicom.web import instance_json, parse_accept, series_json, study_json
+from dicom.web import instance_json, series_json, study_json
 from server.dicomweb.answers import accepts_gzip, base_url, dumps, guarded, not_modified, send_text, validator
 from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
+from server.dicomweb.targets import accepted
 
 Level = Literal["study", "series", "instance"]
 
 
 def _json_type(request: web.Request) -> str:
-    for entry in parse_accept(request.headers.get("Accept", "")):
+    for entry in accepted(request):
         if entry.name in {"application/dicom+json", "application/json"}:
             return entry.name
         if entry.name in {"*/*", "application/*"}:
@@ -43,7 +44,7 @@ def _search(level: Level) -> Callable[[web.Request], Any]:
 
         def run() -> tuple[int, bytes]:
             # One row more than wanted tells whether there are more; it is never shown.
-            probe = replace(query, limit=wanted + 1) if wanted < most else replace(query, limit=most)
+            probe = replace(query, limit=wanted + 1)
             out: Sequence[dict[str, Any]]
             if level == "study":
                 out = [study_json(row, base) for row in archive.studies(scope, probe)]
@@ -54,7 +55,7 @@ def _search(level: Level) -> Callable[[web.Request], Any]:
             return len(out), dumps(list(out[:wanted]))
 
         found, body = await asyncio.to_thread(run)
-        headers = _warnings(query, more=found > wanted or (found == most and query.limit is None))
+        headers = _warnings(query, capped=found > wanted and (query.limit is None or query.limit > most))
         if not found or not wanted:
             return web.Response(status=204, headers={**headers, "Cache-Control": "private, no-cache"})
         etag = validator("search", content_type, accepts_gzip(request), hashlib.sha256(body).hexdigest(), headers)
@@ -65,10 +66,10 @@ def _search(level: Level) -> Callable[[web.Request], Any]:
     return handler
 
 
-def _warnings(query: Query, *, more: bool) -> dict[str, str]:
+def _warnings(query: Query, *, capped: bool) -> dict[str, str]:
     """Warning header (PS3.18 §8.3.4.4 and §10.6.3.3). It names no value of the query."""
     texts = []
-    if more and query.limit is None:
+    if capped:
         texts.append('299 huizhen "The number of results exceeded the maximum; use limit and offset"')
     if query.ignored:
         texts.append('299 huizhen "Some of the keys cannot be matched and were ignored"')

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from dicom.network.records import Record
 from server.dimse.registry import destination_of, find_device
 from server.dimse.scheduled import scheduled
 from server.matching import match_studies
+from server.romanise import romanise
 from server.storage.devices import DeviceRow, PerformedStep
 from server.storage.outbox import Delivery
 from server.storage.unit import SqlUnitOfWork
@@ -68,10 +70,14 @@ class Matcher:
 class House:
     """The backend over the clinical database and the archive."""
 
-    def __init__(self, work: Work, archive: Archive, matcher: Matcher, *, titles: Sequence[str], zone: tzinfo) -> None:
+    def __init__(
+        self, work: Work, archive: Archive, matcher: Matcher, *, titles: Sequence[str], zone: tzinfo,
+        tls: Callable[[], ssl.SSLContext],
+    ) -> None:
         self._work, self._archive, self._matcher = work, archive, matcher
         self._titles = frozenset(titles)
         self._zone = zone
+        self._tls = tls
 
     async def admit(self, call: Call) -> Device | None:
         """See Backend.admit."""
@@ -96,7 +102,15 @@ class House:
         row = await self._work.read(
             destination_of, organisation=OrganisationId(device.organisation), title=title
         )
-        return Address(title=row.calling, host=row.host, port=row.port, tls=row.tls) if row is not None else None
+        return self.address_of(row) if row is not None else None
+
+    def address_of(self, row: DeviceRow) -> Address:
+        """Where a device listens, and how. SettingsError where it wants TLS and the settings name no files for it."""
+        return Address(title=row.calling, host=row.host, port=row.port, tls=self._tls() if row.tls else None)
+
+    def romanise(self, text: str) -> str:
+        """See Backend.romanise: the first reading, words together."""
+        return "".join(word.capitalize() for word in romanise(text).partition("|")[0].split())
 
     async def worklist(self, device: Device) -> Sequence[Record]:
         """See Backend.worklist."""

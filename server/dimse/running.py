@@ -29,7 +29,8 @@ def prepare(app: web.Application) -> None:
     settings, archive, work = app[keys.SETTINGS], app[ARCHIVE], app[keys.WORK]
     given = settings.dimse
     house = House(
-        work, archive, Matcher(archive, work, app[keys.TASKS]), titles=given.titles, zone=app[keys.ZONE]
+        work, archive, Matcher(archive, work, app[keys.TASKS]), titles=given.titles, zone=app[keys.ZONE],
+        tls=lambda: outgoing_context(given),
     )
     app[DIMSE] = Listener(house, archive, services=SERVICES, limits=limits_of(given))
     app[DIMSE_PORTS] = []
@@ -80,4 +81,19 @@ def tls_context(given: Dimse) -> ssl.SSLContext:
         context.load_verify_locations(Path(given.client_ca))
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"dimse: the files of tls_port cannot be read: {error}") from error
+    return context
+
+
+def outgoing_context(given: Dimse) -> ssl.SSLContext:
+    """TLS towards devices: they are known by the same authorities, and not by their host name (PS3.15 §B.9)."""
+    if not (given.certificate and given.key and given.client_ca):
+        raise SettingsError("an encrypted device needs dimse.certificate, dimse.key and dimse.client_ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    try:
+        context.load_cert_chain(Path(given.certificate), Path(given.key))
+        context.load_verify_locations(Path(given.client_ca))
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"dimse: the files for TLS cannot be read: {error}") from error
     return context

@@ -67,7 +67,8 @@ def _copy(uow: UnitOfWork, filing: m.Filing) -> Copy:
         serving_name=uow.people.organisation(serving).name,
         patient_id=patient.id,
         patient_name=patient.name,
-        birth_date=patient.birth_date.strftime("%Y%m%d") if patient.birth_date else "",
+        # A guess is no Patient's Birth Date (PS3.3 §C.7.1.1).
+        birth_date=patient.birth_date.strftime("%Y%m%d") if patient.birth_date and not patient.birth_estimated else "",
         sex={Sex.MALE: "M", Sex.FEMALE: "F", Sex.OTHER: "O"}.get(patient.sex, ""),
         studies=tuple(
             x.study_uid

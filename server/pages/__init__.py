@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import date, datetime, tzinfo
 from pathlib import Path
@@ -59,7 +59,7 @@ NOW: ContextVar[datetime] = ContextVar("now")
 
 
 def filters(tz: tzinfo) -> dict[str, Callable[..., str]]:
-    """dt, date, ago, age: in the language of the request, on the wall clock of `tz`."""
+    """dt, date, ago, age, aged: in the language of the request, on the wall clock of `tz`."""
 
     def dt(moment: datetime | None) -> str:
         return i18n.local_text(moment, tz)
@@ -73,12 +73,19 @@ def filters(tz: tzinfo) -> dict[str, Callable[..., str]]:
     def age(birth: date | None, on: date | datetime | None = None) -> str:
         return i18n.age(birth, on or NOW.get().astimezone(tz), i18n.LANG.get())
 
-    return {"dt": dt, "date": day, "ago": ago, "age": age}
+    def aged(person: Any) -> str:
+        """The age of whatever has a birth date that may be an estimate: a patient, a row, the JSON of either."""
+        get = person.get if isinstance(person, Mapping) else lambda name: getattr(person, name)
+        today = NOW.get().astimezone(tz)
+        say = i18n.about_age if get("birth_estimated") else i18n.age
+        return say(get("birth_date"), today, i18n.LANG.get())
+
+    return {"dt": dt, "date": day, "ago": ago, "age": age, "aged": aged}
 
 
 async def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
     """The page in the language of the request. Besides `context` a template sees: _, static, icon, labels, me, lang,
-    demo, csrf, now, page, and the filters dt, date, ago, age.
+    demo, csrf, now, page, and the filters dt, date, ago, age, aged.
     """
     app = request.app
     login = request.get(keys.LOGIN)

@@ -117,6 +117,7 @@ class Line:
     name: str
     sex: str
     birth_date: date | None
+    birth_estimated: bool
     band: str
     purpose: str
     questions: int
@@ -143,6 +144,7 @@ class OrderLine:
     name: str
     sex: str
     birth_date: date | None
+    birth_estimated: bool
     procedure: str
     modality: str
     sender: str
@@ -215,6 +217,7 @@ def line_of(row: WorklistRow, viewer: o.Actor, *, today: date, reviews: bool = F
         name=patient.name if shown else "",
         sex=labels.SEX[patient.sex],
         birth_date=patient.birth_date if shown else None,
+        birth_estimated=patient.birth_estimated,
         band="" if shown else labels.age_band(patient, today),
         purpose=row.purpose if shown else consultation.target_specialty,
         questions=row.questions,
@@ -312,6 +315,7 @@ def open_orders(uow: UnitOfWork, viewer: o.Actor) -> tuple[OrderLine, ...]:
                 name=patient.name,
                 sex=labels.SEX[patient.sex],
                 birth_date=patient.birth_date,
+                birth_estimated=patient.birth_estimated,
                 procedure=order.procedure,
                 modality=order.modality,
                 sender=uow.people.organisation(order.ordering).short_name,

@@ -1,7 +1,7 @@
 // Exam orders: make one (patient, modality, procedure, place), and one with its number to copy and print.
 import { api, pageData } from './api.js';
 import { t } from './i18n.js';
-import { age, busy, confirm, el, toast } from './ui.js';
+import { ageOf, bornOn, busy, confirm, el, toast } from './ui.js';
 
 const data = pageData();
 const $ = (id) => document.getElementById(id);
@@ -9,7 +9,7 @@ const SEX = () => ({ M: t('男'), F: t('女') });
 
 function factsOf(patient) {
   const number = patient.identifiers.map(({ value }) => value)[0];
-  return [SEX()[patient.sex] ?? '', patient.birth_date && age(patient.birth_date), patient.birth_date, number].filter(Boolean).join(' · ');
+  return [SEX()[patient.sex] ?? '', ageOf(patient), bornOn(patient), number].filter(Boolean).join(' · ');
 }
 
 function newOrder(form) {

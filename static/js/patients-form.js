@@ -2,7 +2,7 @@
 import { api } from './api.js';
 import { t } from './i18n.js';
 import { SEX, facts, numbers } from './patients-search.js';
-import { clearProblem, dateText, dialog, el, icon, serverNow, showProblem } from './ui.js';
+import { ageOf, bornOn, clearProblem, dateText, dialog, el, icon, serverNow, showProblem } from './ui.js';
 
 const WEIGHTS = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
 
@@ -29,7 +29,7 @@ const line = (value = '', props = {}) => { const node = el('input', { class: 'in
 
 /** `given` and the registered person side by side, differences marked. */
 export function sideBySide(left, right, titles) {
-  const rows = [[t('姓名'), (p) => p.name || '—'], [t('性别'), (p) => SEX[p.sex]], [t('出生'), (p) => p.birth_date || t('不详')], [t('证件与卡'), (p) => numbers(p) || '—']];
+  const rows = [[t('姓名'), (p) => p.name || '—'], [t('性别'), (p) => SEX[p.sex]], [t('出生'), (p) => bornOn(p) || ageOf(p) || t('不详')], [t('证件与卡'), (p) => numbers(p) || '—']];
   return el('table', { class: 'table compare' }, el('thead', {}, el('tr', {}, el('th', {}), titles.map((x) => el('th', {}, x)))),
     el('tbody', {}, rows.map(([word, read]) => el('tr', { class: read(left) === read(right) ? '' : 'differs' }, el('th', { scope: 'row' }, word),
       el('td', { 'data-user': '' }, read(left)), el('td', { 'data-user': '' }, read(right))))));
@@ -47,7 +47,7 @@ export async function askPatient({ text = '', unknown = false, mother = null, pa
   const number = line(isNumber ? typed : '', { inputmode: 'text' });
   const card = line('', { maxlength: 40 });
   const sexes = ['M', 'F', 'O', 'U'].map((value) => el('label', { class: 'choice' }, el('input', { type: 'radio', name: 'sex', value, checked: value === (patient?.sex ?? 'U') }), SEX[value]));
-  const birth = line(patient?.birth_date ?? (mother ? dateText(serverNow()) : ''), { type: 'date', max: dateText(serverNow()) });
+  const birth = line(patient ? bornOn(patient) : (mother ? dateText(serverNow()) : ''), { type: 'date', max: dateText(serverNow()) });
   const phone = line(patient?.phone, { type: 'tel', maxlength: 32 });
   const guardian = line(patient?.guardian ?? mother?.name ?? '');
   const payer = line(patient?.payer);
@@ -67,7 +67,7 @@ export async function askPatient({ text = '', unknown = false, mother = null, pa
     return rows.map(([kind, node]) => ({ system: kind, value: node.value.trim() }));
   };
   const details = () => ({
-    name: name.value.trim(), sex: sex(), birth_date: birth.value || null, identifiers: identifiers(), phone: phone.value.trim(),
+    name: name.value.trim(), sex: sex(), birth_date: birth.value || (patient?.birth_estimated ? patient.birth_date : null), identifiers: identifiers(), phone: phone.value.trim(),
     guardian: guardian.value.trim(), payer: payer.value.trim(), allergies: allergies.value.trim(), unknown, mother: mother?.id ?? null,
   });
   function checkNumber() {
@@ -105,7 +105,7 @@ export async function askPatient({ text = '', unknown = false, mother = null, pa
       field('system', t('证件类型'), system),
       el('div', { class: 'field' }, el('label', { for: 'f-number' }, t('证件号码')), el('p', { class: 'error-text' }), number, stated),
       el('div', { class: 'field' }, el('span', { class: 'label', id: 'f-sex-label' }, t('性别')), el('p', { class: 'error-text' }), el('div', { class: 'choices', id: 'f-sex', role: 'radiogroup', tabindex: '-1', 'aria-labelledby': 'f-sex-label' }, sexes)),
-      field('birth_date', t('出生日期'), birth), field('phone', t('电话'), phone),
+      field('birth_date', t('出生日期'), birth, { hint: patient?.birth_estimated ? t('现在是估计的（{age}）；知道准确日期时填写', { age: ageOf(patient) }) : '' }), field('phone', t('电话'), phone),
       el('div', { class: 'field' }, el('label', { for: 'f-card' }, t('就诊卡号')), el('p', { class: 'error-text' }), card),
       field('guardian', t('监护人'), guardian), field('payer', t('费用支付方'), payer), field('allergies', t('过敏史'), allergies, { wide: true }))];
   number.id = 'f-number';

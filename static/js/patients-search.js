@@ -1,13 +1,13 @@
 // Find a patient while typing: name, pinyin, number, or what a card reader types. Always POST: no name in an address.
 import { api } from './api.js';
 import { t } from './i18n.js';
-import { age, el, icon, showProblem } from './ui.js';
+import { ageOf, bornOn, el, icon, showProblem } from './ui.js';
 
 export const SEX = { M: t('男'), F: t('女'), O: t('其他'), U: t('未知') };
 const SYSTEM = { resident_id: t('身份证'), passport: t('护照'), other_document: t('其他证件'), card: t('就诊卡'), local: t('设备病人号') };
 
 /** The line that recognises a person: sex, age, birth date. */
-export const facts = (p) => [SEX[p.sex], p.birth_date ? age(p.birth_date) : t('年龄不详'), p.birth_date].filter(Boolean).join(' · ');
+export const facts = (p) => [SEX[p.sex], ageOf(p) || t('年龄不详'), bornOn(p)].filter(Boolean).join(' · ');
 
 /** The numbers of a person as words; documents are masked by the server. */
 export const numbers = (p) => [...p.identifiers.map((x) => `${SYSTEM[x.system]} ${x.value}`), p.phone].filter(Boolean).join(' · ');

@@ -9,6 +9,8 @@ const form = document.getElementById('stat-form');
 const box = document.getElementById('f-patient');
 const service = document.getElementById('f-service');
 const place = document.getElementById('f-target-organisation');
+const ages = document.getElementById('f-unknown_months');
+const unit = document.getElementById('f-age-unit');
 const witnesses = [0, 1].map((n) => document.getElementById(`f-witness-${n}`));
 let patient = null;
 
@@ -32,7 +34,7 @@ for (const radio of form.elements.who) {
   radio.addEventListener('change', () => {
     document.getElementById('known').hidden = unknown();
     document.getElementById('unknown').hidden = !unknown();
-    if (unknown()) witnesses[0].focus();
+    if (unknown()) [...form.elements.sex].find((x) => x.checked).focus();
   });
 }
 service.addEventListener('change', fill);
@@ -48,10 +50,12 @@ form.addEventListener('submit', async (event) => {
   const fields = [];
   if (!unknown() && !patient) fields.push({ path: 'patient', code: 'required', message: t('请先选定患者，或选“身份不明”') });
   if (new Set(witnesses.map((x) => x.value.trim()).filter(Boolean)).size < 2) fields.push({ path: 'consent-witnesses', code: 'two_witnesses', message: t('请写两位不同见证人的姓名') });
+  const guessed = unknown() && ages.value !== '' ? Number(ages.value) * Number(unit.value) : null;
+  if (ages.validity.badInput || (guessed !== null && !(Number.isInteger(guessed) && guessed >= 0 && guessed <= 1560))) fields.push({ path: 'unknown_months', code: 'age_range', message: t('年龄应在 0 至 130 岁之间') });
   if (fields.length) { showProblem({ fields, code: 'invalid' }, form); return; }
   sending = true;
   const made = await busy(event.submitter, () => api('POST', '/api/consultations/stat', {
-    patient: unknown() ? null : patient.id, unknown_sex: form.elements.sex.value, service: service.value,
+    patient: unknown() ? null : patient.id, unknown_sex: form.elements.sex.value, unknown_months: guessed, service: service.value,
     target: place.value ? { addressing: 'pool', organisation: place.value } : null, question: document.getElementById('f-question').value.trim(),
     consent: { text_version: data.text_version, signer: '', relation: 'other', mode: 'witnesses', witnesses: witnesses.map((x) => x.value.trim()) },
   }), form);

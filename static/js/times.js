@@ -58,14 +58,24 @@ export function remaining(moment, nearSeconds = 600, now = serverNow()) {
 }
 
 /** As clinicians say it: 56 岁; under 3 years 1 岁 4 月; under 1 year 3 月 12 天. `birth`: 2026-08-10. */
-export function age(birth, on = dateText(serverNow())) {
+/** The age of a patient; an estimate in one unit and marked: 约 60 岁. Empty when nothing is known. */
+export function ageOf(patient) {
+  if (!patient.birth_date) return '';
+  return patient.birth_estimated ? t('约 {age}', { age: age(patient.birth_date, undefined, true) }) : age(patient.birth_date);
+}
+
+/** The birth date of a patient, as far as it is one. */
+export const bornOn = (patient) => (patient.birth_estimated ? '' : patient.birth_date ?? '');
+
+export function age(birth, on = dateText(serverNow()), rough = false) {
   const [by, bm, bd] = birth.split('-').map(Number);
   const [y, m, d] = on.split('-').map(Number);
   let months = (y - by) * 12 + m - bm;
   if (d < bd) months -= 1;
   if (months < 0) return '';
-  if (months >= 36) return t('{n} 岁', { n: Math.floor(months / 12) });
+  if (months >= (rough ? 12 : 36)) return t('{n} 岁', { n: Math.floor(months / 12) });
   if (months >= 12) return t('{n} 岁 {m} 月', { n: Math.floor(months / 12), m: months % 12 });
+  if (rough && months) return t('{m} 月', { m: months });
   const last = new Date(Date.UTC(by, bm + months, 0)).getUTCDate();
   const from = Date.UTC(by, bm - 1 + months, Math.min(bd, last));
   const days = Math.round((Date.UTC(y, m - 1, d) - from) / 86400000);

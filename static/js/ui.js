@@ -190,5 +190,5 @@ export async function skeletonWhile(container, promise, rows = 6) {
   }
 }
 
-export { ago, age, dateText, dateTime, remaining, serverNow, tick, timeText } from './times.js';
+export { ago, age, ageOf, bornOn, dateText, dateTime, remaining, serverNow, tick, timeText } from './times.js';
 export { lang };

@@ -3,7 +3,7 @@ import { api, pageData } from './api.js';
 import { t } from './i18n.js';
 import { hotkeys } from './keys.js';
 import { subscribe } from './live.js';
-import { age, ago, busy, confirm, dateText, el, icon, showProblem, skeletonWhile, toast, undo } from './ui.js';
+import { age, ageOf, ago, bornOn, busy, confirm, dateText, el, icon, showProblem, skeletonWhile, toast, undo } from './ui.js';
 
 const data = pageData();
 const $ = (id) => document.getElementById(id);
@@ -87,7 +87,7 @@ function card(candidate, at) {
     at < 9 ? el('kbd', { 'aria-hidden': 'true' }, String(at + 1)) : el('span', {}),
     el('span', { class: `candidate-name ${differences.includes('name') ? 'differs' : ''}`, 'data-user': true }, patient.name || t('未知患者'), ' ', differences.includes('name') ? el('span', { class: 'visually-hidden', 'data-word': true }, t('与影像不同')) : current.name && el('span', { class: 'agrees small', 'data-word': true }, icon('check'), t('与影像一致'))),
     el('span', { class: 'candidate-facts' },
-      compared('sex', t('性别'), SEX[patient.sex], current.sex, differences), compared('birth_date', t('出生'), patient.birth_date && `${patient.birth_date} ${age(patient.birth_date)}`, current.birth_date, differences),
+      compared('sex', t('性别'), SEX[patient.sex], current.sex, differences), compared('birth_date', t('出生'), [bornOn(patient), ageOf(patient)].filter(Boolean).join(' '), bornOn(patient) && current.birth_date, differences),
       compared('patient_id', t('编号'), numbers, current.patient_id, differences)),
     order ? el('span', { class: 'candidate-facts' },
       compared('accession', t('检查号'), order.accession, current.accession, differences), compared('modality', t('设备'), order.modality, true, differences),
@@ -137,7 +137,7 @@ function differencesOf(patient) {
   const name = nameOf(current.name).replaceAll(' ', '');
   return [
     name && /[^\x20-\x7e]/.test(name) && patient.name.replaceAll(' ', '') !== name && 'name',
-    current.birth_date && patient.birth_date && dayOf(current.birth_date) !== patient.birth_date && 'birth_date',
+    current.birth_date && bornOn(patient) && dayOf(current.birth_date) !== patient.birth_date && 'birth_date',
     'MF'.includes(current.sex || '-') && 'MF'.includes(patient.sex) && current.sex !== patient.sex && 'sex',
   ].filter(Boolean);
 }

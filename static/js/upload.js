@@ -1,7 +1,7 @@
 // The upload page: what was dropped becomes rows by study, problems first; each study says whose it turned out to be.
 import { api, pageData } from './api.js';
 import { t } from './i18n.js';
-import { age, confirm, dateText, el, icon, toast } from './ui.js';
+import { ageOf, confirm, dateText, el, icon, toast } from './ui.js';
 import { filesOfDrop, filesOfInput, fingerprint, peek } from './upload-files.js';
 import { memory } from './upload-memory.js';
 import { Queue } from './upload-queue.js';
@@ -213,7 +213,7 @@ function matchLine(study, match = study.match, patient = null) {
   const badge = match
     ? el('span', { class: 'badge badge-good' }, icon('circle-check'), match === 'accession' ? t('已按检查号匹配') : match === 'patient_id' ? t('已按患者编号匹配') : t('已匹配'))
     : el('span', { class: 'badge badge-wait' }, icon('unlink'), t('未匹配'));
-  const whose = patient && el('b', { 'data-user': true }, [patient.name || t('未知患者'), { M: t('男'), F: t('女') }[patient.sex], patient.birth_date && age(patient.birth_date)].filter(Boolean).join(' '));
+  const whose = patient && el('b', { 'data-user': true }, [patient.name || t('未知患者'), { M: t('男'), F: t('女') }[patient.sex], ageOf(patient)].filter(Boolean).join(' '));
   return el('div', { class: 'upload-whose' }, badge, whose,
     match ? el('a', { class: 'button button-small', href: `/studies/${study.study}` }, icon('eye'), t('看图'))
       : el('a', { class: 'button button-small button-primary', href: `/studies/unmatched#${study.study}` }, icon('link'), t('去匹配')));

@@ -90,6 +90,8 @@ async def test_an_emergency_with_an_unknown_patient_rings_and_its_form_is_finish
     await page.click(".button-stat")
     await page.click("text=身份不明")
     await page.check("input[name=sex][value=M]")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("60")
     assert await page.input_value("#f-witness-0") == city.doctor.name
     await page.click("#stat-form .actions .button-stat")
     await page.wait_for_selector(".error-summary li")
@@ -100,7 +102,7 @@ async def test_an_emergency_with_an_unknown_patient_rings_and_its_form_is_finish
     await shots(page, "ringing")
     expert = await site.enter("expert", city.expert, page.url.split(str(site.port))[1])
     await expert.click("[data-kind=accept]")
-    await expert.wait_for_selector(".banner")
+    await expert.wait_for_selector(".banner >> text=约 60 岁")
     await page.wait_for_selector("text=已接诊")
     await page.click("text=会诊申请 >> .. >> text=修改")
     await page.wait_for_url(re.compile("/edit$"))

@@ -12,7 +12,7 @@ from consult.errors import Conflict, Invalid, NotAllowed, NotFound
 from consult.matching import written_names
 from consult.material import end_share, share_study
 from consult.patient import IdentifierSystem, Sex
-from consult.registering import GivenIdentifier
+from consult.registering import GivenIdentifier, register_patient, update_patient
 from consult.scoping import Purpose, worklist_query
 from consult.studying import (
     StudyFacts,
@@ -26,7 +26,7 @@ from consult.studying import (
     undo_match,
     void_order,
 )
-from tests.domain.world import CENTRE, CLINIC, HOSPITAL, OTHER_CLINIC, World, romanise
+from tests.domain.world import CENTRE, CLINIC, HOSPITAL, OTHER_CLINIC, VALID_ID, World, romanise
 
 UID = "2.25.1"
 
@@ -42,6 +42,42 @@ def order(world: World, case=None, *, patient=None, performing=CLINIC, actor=Non
         world.uow, actor=actor or world.doctor, patient=patient.id if patient else case.patient,
         procedure="胸部CT平扫", modality="CT", performing=performing, consultation=case.id if case else None,
     )  # fmt: skip
+
+
+def test_a_guessed_birth_date_neither_proves_nor_denies_anything(world: World) -> None:
+    found = register_patient(
+        world.uow, actor=world.doctor, name="", unknown=True, sex=Sex.MALE, estimated_months=60 * 12, romanise=romanise,
+        identifiers=[GivenIdentifier(system=IdentifierSystem.LOCAL, value="P60")],
+    )  # fmt: skip
+    assert found.birth_estimated
+    born = found.birth_date
+    assert (born.month, born.day, world.uow.now.year - born.year) == (world.uow.now.month, world.uow.now.day, 60)
+    seen = facts(patient_id="P60", birth_date=born, sex=Sex.MALE)
+    assert match_automatically(world.uow, facts=seen) is None
+    [ranked] = rank_candidates(world.uow, actor=world.technician, facts=replace(seen, birth_date=date(1950, 1, 1)),
+                               romanise=romanise)
+    assert "birth_date" not in ranked.differences
+    named = update_patient(
+        world.uow, actor=world.doctor, patient=found.id, version=found.version, changes={"name": "李四"}, romanise=romanise
+    )
+    assert named.birth_estimated
+    known = update_patient(
+        world.uow, actor=world.doctor, patient=found.id, version=named.version, changes={"birth_date": date(1966, 3, 1)},
+        romanise=romanise,
+    )  # fmt: skip
+    assert not known.birth_estimated
+    assert match_automatically(world.uow, facts=replace(seen, birth_date=date(1966, 3, 1))) is not None
+
+
+def test_an_identity_number_ends_the_guessing(world: World) -> None:
+    found = register_patient(
+        world.uow, actor=world.doctor, name="无名", unknown=True, sex=Sex.FEMALE, estimated_months=7, romanise=romanise
+    )
+    known = update_patient(
+        world.uow, actor=world.doctor, patient=found.id, version=found.version, changes={}, romanise=romanise,
+        identifiers=[GivenIdentifier(system=IdentifierSystem.RESIDENT_ID, value=VALID_ID)],
+    )  # fmt: skip
+    assert (known.birth_date, known.birth_estimated) == (date(1949, 12, 31), False)
 
 
 def shared(world: World, case, uid: str = UID) -> None:

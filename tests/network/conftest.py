@@ -12,6 +12,7 @@ from dicom.archive import Archive
 from dicom.model import Scope
 from dicom.network.ports import Address, Device, NoSuchTitleError
 from dicom.network.scp import Listener
+from dicom.network.services import SERVICES
 from dicom.network.terms import NetworkLimits
 from tests.needs import need_program
 
@@ -49,6 +50,9 @@ class House:
 
     async def destination(self, device, title):
         return self.addresses.get(title)
+
+    def romanise(self, text):
+        return {"张": "Zhang", "三": "San", "胸部": "XiongBu"}.get(text, "?")
 
     async def worklist(self, device):
         return self.items
@@ -100,7 +104,7 @@ async def listen(house, archive):
 
     async def one(timers=None, services=None, **limits):
         listener = Listener(
-            house, archive, services=services, limits=NetworkLimits(**limits), timers=timers
+            house, archive, services=SERVICES if services is None else services, limits=NetworkLimits(**limits), timers=timers
         )
         opened.append(listener)
         return listener, await listener.listen("127.0.0.1", 0)

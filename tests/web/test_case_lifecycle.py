@@ -10,7 +10,10 @@ import pytest
 from aiohttp import FormData
 from PIL import Image
 
+from server import keys
+from server.auth.people import actor_of
 from tests.conftest import sign_in
+from tests.paper.test_page import text_of
 
 NUMBER = "11010519491231002X"
 CONSENT = {"text_version": "2026-1-rescue", "signer": "", "mode": "witnesses", "witnesses": ["王建国", "李小红"]}
@@ -237,6 +240,48 @@ async def test_an_emergency_needs_two_witnesses_and_rings_at_once(case):
     browser = await case.browser("expert")
     async with browser.get(f"/consultations/{case.id}") as answer:
         assert "周小雨" in await answer.text()
+
+
+async def test_the_age_of_somebody_unknown_is_guessed_and_said_to_be_so_everywhere(case, app):
+    body = {"consent": CONSENT, "unknown_sex": "M", "unknown_months": 60 * 12, "question": "是否溶栓？"}
+    status, refused = await case.call("doctor", "post", "/api/consultations/stat", **body | {"unknown_months": 131 * 12})
+    assert status == 422, refused
+    status, made = await case.call("doctor", "post", "/api/consultations/stat", **body)
+    assert status == 201, made
+    case.id = made["id"]
+    page = {"Accept": "text/html"}
+
+    async def shown(who: str, path: str, lang: str = "zh") -> str:
+        async with (await case.browser(who)).get(path, headers=page, params={"lang": lang}) as answer:
+            assert answer.status == 200
+            return await answer.text()
+
+    assert "60–69" in await shown("expert", "/")                     # a queue row: the decade, as for everybody
+    await case.do("expert", "accept")
+    patient = (await app[keys.WORK].read(lambda uow: uow.consultations.get(case.id))).patient
+    born = (await app[keys.WORK].read(lambda uow: uow.patients.get(patient))).birth_date.isoformat()
+    for who, path in (("expert", "/"), ("expert", f"/consultations/{case.id}"), ("doctor", f"/patients/{patient}"),
+                      ("expert", f"/consultations/{case.id}/report"), ("doctor", f"/consultations/{case.id}")):
+        text = await shown(who, path)
+        assert "约 60 岁" in text, path
+        assert born not in text.partition('id="page-data"')[0], path
+    _, draft = await case.call("expert", "post", f"/api/consultations/{case.id}/report")
+    expert = await app[keys.WORK].read(lambda uow: actor_of(
+        uow.people.staff(case.city.expert.staff), uow.people.membership(case.city.expert.membership)
+    ))
+    pdf, _missing = await app[keys.SIGNING].preview(expert, draft["id"], verify_url=lambda code: f"https://x/{code}")
+    paper = "".join(text_of(pdf).split())
+    assert "约60岁" in paper
+    assert born not in paper
+    assert "about 60 y" in await shown("expert", f"/consultations/{case.id}", "en")
+    _, form = await case.call("doctor", "get", f"/api/patients/{patient}")
+    assert form["birth_estimated"] is True
+    status, known = await case.call("doctor", "patch", f"/api/patients/{patient}", version=form["version"],
+                                    birth_date="1968-03-12")
+    assert (status, known["birth_estimated"]) == (200, False)
+    text = await shown("expert", f"/consultations/{case.id}")
+    assert "58 岁" in text
+    assert "约" not in text.partition('class="banner-name"')[2].partition("</p>")[0]
 
 
 async def test_a_picture_becomes_fresh_pages_for_the_parts_alone_and_a_text_is_refused(case):

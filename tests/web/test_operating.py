@@ -193,6 +193,22 @@ def test_ages_are_said_as_clinicians_say_them(birth, on, chinese, english):
     assert i18n.age(birth, on, "en").startswith(english)
 
 
+@pytest.mark.parametrize(
+    ("birth", "chinese", "english"),
+    [
+        (date(1966, 11, 22), "约 60 岁", "about 60 y"),
+        (date(2025, 5, 22), "约 1 岁", "about 1 y"),
+        (date(2026, 6, 20), "约 5 月", "about 5 mo"),
+        (date(2026, 11, 20), "约 2 天", "about 2 d"),
+        (None, "", ""),
+    ],
+)
+def test_an_estimated_age_is_said_in_one_unit_and_marked(birth, chinese, english):
+    on = date(2026, 11, 22)
+    assert i18n.about_age(birth, on) == chinese
+    assert i18n.about_age(birth, on, "en") == english
+
+
 def test_a_port_in_use_is_said_in_a_sentence():
     from server.serving import cannot_listen
 
