@@ -23,6 +23,7 @@ class Tool:
 
 TOOLS = (
     Tool("chromium", "chromium", "browser tests"),
+    Tool("firefox-esr", "firefox-esr", "a second browser engine"),
     Tool("storescu", "dcmtk", "DICOM peers and extraction of the report"),
     Tool("pdfsig", "poppler-utils", "a second opinion on signatures"),
     Tool("espeak-ng", "espeak-ng", "speech for the fake microphones"),

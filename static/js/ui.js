@@ -63,9 +63,10 @@ export function undo(text, run, seconds = 10) {
 
 /**
  * A modal dialog. body: nodes; actions: [{label, value, kind: primary|danger|quiet, apart}]. Resolves to the chosen
- * value, null when dismissed. `check(value)` may return false (or a promise of it) to keep the dialog open.
+ * value, null when dismissed. `check(value)` may return false (or a promise of it) to keep the dialog open; `signal`
+ * closes it when there is nothing to ask any more.
  */
-export function dialog({ title, body = [], actions = [], wide = false, check = null }) {
+export function dialog({ title, body = [], actions = [], wide = false, check = null, signal = null }) {
   return new Promise((resolve) => {
     const id = `dialog-${Math.random().toString(36).slice(2)}`;
     const buttons = actions.map(({ label, value, kind = '', apart = false }) =>
@@ -87,6 +88,7 @@ export function dialog({ title, body = [], actions = [], wide = false, check = n
     buttons.filter((button) => button.type === 'button').forEach((button) => button.addEventListener('click', () => choose(button)));
     form.addEventListener('submit', (event) => { event.preventDefault(); choose(event.submitter ?? buttons.find((button) => button.type === 'submit')); });
     box.addEventListener('cancel', (event) => { event.preventDefault(); finish(null); });
+    signal?.addEventListener('abort', () => finish(null));
     document.body.append(box);
     box.showModal();
     (form.querySelector('[autofocus], input, textarea, select') ?? buttons.at(-1))?.focus();
@@ -97,7 +99,7 @@ export function dialog({ title, body = [], actions = [], wide = false, check = n
  * Asks before something is done. Resolves null (no) or {reason}. With `reason` (a label) the person must say why.
  * `text` says what will happen; `action` is the verb on the button.
  */
-export async function confirm({ title, text = '', action, danger = false, reason = '', choices = [] }) {
+export async function confirm({ title, text = '', action, danger = false, reason = '', choices = [], signal = null }) {
   const error = el('p', { class: 'error-text', id: 'why-error' });
   const field = reason && el('textarea', { id: 'why', required: false, maxlength: 500, rows: 3, 'aria-describedby': 'why-error' });
   const body = [text && el('p', {}, text)];
@@ -106,7 +108,7 @@ export async function confirm({ title, text = '', action, danger = false, reason
     body.push(el('div', { class: 'field' }, el('label', { for: 'why' }, reason), quick.length ? el('div', { class: 'row' }, quick) : null, error, field));
   }
   const chosen = await dialog({
-    title, body,
+    title, body, signal,
     actions: [{ label: t('取消'), value: '', kind: 'quiet' }, { label: action, value: 'yes', kind: danger ? 'danger-filled' : 'primary' }],
     check: () => {
       if (!field || field.value.trim()) return true;

@@ -105,6 +105,7 @@ class Stage:
         hashed = self.passwords.hash_now(PASSWORD)
         self.city = await self.app[keys.WORK].run(build_city, hashed)
         self.consultation = await self.app[keys.WORK].run(build_case, self.city)
+        self.app[keys.SETUP_CODE].clear()       # the installation has its people
 
     async def state(self) -> m.State:
         return (await self.app[keys.WORK].read(lambda uow: uow.consultations.get(self.consultation))).state

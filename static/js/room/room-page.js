@@ -222,14 +222,20 @@ function presence({ seat, gone }) {
     if (room.call?.seat.seat === seat.seat) endCall();
   } else ensureCall({ begin: false });
   if (seat.state === 'lobby' && seat.seat !== signalling.seat && ownSeat()?.host) askAdmit(seat);
+  else asked.get(seat.seat)?.abort();
   draw();
 }
 
-const asked = new Set();
+const PRINCIPALS = ['referring', 'expert', 'chair', 'reviewer']; // they let themselves in
+const asked = new Map();
 async function askAdmit(seat) {
-  if (asked.has(seat.seat) || !seat.connected) return;
-  asked.add(seat.seat);
-  const yes = await confirm({ title: t('{name} 请求进入会诊室', { name: seat.name }), text: [seat.title, seat.organisation].filter(Boolean).join(' '), action: t('请进') });
+  if (PRINCIPALS.includes(seat.part) || asked.has(seat.seat) || !seat.connected) return;
+  const question = new AbortController();
+  asked.set(seat.seat, question);
+  const yes = await confirm({
+    title: t('{name} 请求进入会诊室', { name: seat.name }), text: [seat.title, seat.organisation].filter(Boolean).join(' '), action: t('请进'),
+    signal: question.signal,
+  });
   if (yes) signalling.send('admit', { seat: seat.seat });
 }
 
