@@ -1,0 +1,197 @@
+"""The calling side: opening an association, C-ECHO, C-STORE of what is stored, N-EVENT-REPORT."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from dicom.archive import Archive
+from dicom.elements import Window
+from dicom.errors import DicomError
+from dicom.model import InstanceRow
+from dicom.network import dimse, pdu
+from dicom.network.association import Association
+from dicom.network.dimse import DATASET, NO_DATASET
+from dicom.network.negotiation import STORAGE_COMMITMENT, VERIFICATION
+from dicom.network.ports import Address
+from dicom.network.terms import AssociationEndedError, Context, NetworkLimits
+from dicom.part10 import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, split_file
+from dicom.retrieve import ByteRange, why_not
+from dicom.syntaxes import EXPLICIT_LE, IMPLICIT_LE
+
+CHUNK = 1 << 20
+_PLAIN = (EXPLICIT_LE, IMPLICIT_LE)
+
+
+async def open_association(
+    address: Address,
+    calling: str,
+    proposals: Sequence[pdu.Proposal],
+    limits: NetworkLimits,
+    *,
+    roles: Sequence[pdu.Role] = (),
+) -> Association:
+    """Connect and associate. Raises OSError, RejectedError, AssociationEndedError (both DicomError)."""
+    request = pdu.Associate(
+        called=address.title, calling=calling, proposals=tuple(proposals), roles=tuple(roles),
+        max_length=limits.max_pdu, implementation_uid=IMPLEMENTATION_UID, implementation_name=IMPLEMENTATION_NAME,
+    )  # fmt: skip
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(limits.artim_seconds):
+        _, association = await loop.create_connection(
+            lambda: Association(limits, request=request), address.host, address.port, ssl=address.tls
+        )
+        try:
+            await association.opened
+        except asyncio.CancelledError:
+            association.drop()
+            raise
+    return association
+
+
+async def echo(address: Address, calling: str, limits: NetworkLimits) -> int:
+    """C-ECHO; the status. Raises as `open_association`."""
+    proposal = pdu.Proposal(id=1, abstract=VERIFICATION, transfers=(IMPLICIT_LE,))
+    association = await open_association(address, calling, [proposal], limits)
+    try:
+        if not association.contexts:
+            raise DicomError(code="context_refused")
+        message = association.next_message()
+        await association.send(1, {
+            "field": dimse.C_ECHO, "message": message, "dataset": NO_DATASET, "affected_class": VERIFICATION,
+        })  # fmt: skip
+        answer, _ = await association.reply(message)
+        await association.release()
+        return answer.number("status")
+    finally:
+        association.drop()
+
+
+async def report_commitment(
+    address: Address, calling: str, limits: NetworkLimits, *, event: int, data: bytes, instance: str
+) -> int:
+    """N-EVENT-REPORT of a storage commitment (PS3.4 §J.3.3) on an association of our own; the status."""
+    proposal = pdu.Proposal(id=1, abstract=STORAGE_COMMITMENT, transfers=(EXPLICIT_LE,))
+    # We are the SCP of the service although we ask for the association (PS3.7 §D.3.3.4).
+    role = pdu.Role(abstract=STORAGE_COMMITMENT, scu=False, scp=True)
+    association = await open_association(address, calling, [proposal], limits, roles=[role])
+    try:
+        if not association.contexts:
+            raise DicomError(code="context_refused")
+        status = await send_event(association, 1, event=event, data=data, instance=instance)
+        await association.release()
+        return status
+    finally:
+        association.drop()
+
+
+async def send_event(association: Association, context: int, *, event: int, data: bytes, instance: str) -> int:
+    """N-EVENT-REPORT on an open association; the status of its answer."""
+    message = association.next_message()
+    await association.send(context, {
+        "field": dimse.N_EVENT_REPORT, "message": message, "dataset": DATASET, "event_type": event,
+        "affected_class": STORAGE_COMMITMENT, "affected_instance": instance,
+    }, data)  # fmt: skip
+    answer, _ = await association.reply(message)
+    return answer.number("status")
+
+
+def context_for(contexts: Sequence[Context], row: InstanceRow) -> Context | None:
+    """The context an instance goes through: as it is stored if that was agreed, else plain if it can be made so."""
+    mine = [context for context in contexts if context.abstract == row.sop_class]
+    for context in mine:
+        if context.transfer == row.transfer_syntax:
+            return context
+    for context in mine:
+        if context.transfer == EXPLICIT_LE and not why_not(row, EXPLICIT_LE):
+            return context
+    return None
+
+
+async def send_instance(
+    association: Association,
+    archive: Archive,
+    row: InstanceRow,
+    context: Context,
+    originator: Mapping[str, int | str],
+) -> int:
+    """C-STORE one stored instance; the status. Raises AssociationEndedError; other DicomErrors before any byte left."""
+    if context.transfer == row.transfer_syntax:
+        dataset = _stored(archive, row)
+    else:
+        dataset = await _converted(archive, row)
+    message = association.next_message()
+    values: dict[str, int | str] = {
+        "field": dimse.C_STORE, "message": message, "priority": 0, "dataset": DATASET,
+        "affected_class": row.sop_class, "affected_instance": row.sop_uid, **originator,
+    }  # fmt: skip
+    try:
+        await association.send(context.id, values, dataset)
+    except AssociationEndedError:
+        raise
+    except DicomError as error:
+        association.abort("failed")  # half an instance has left
+        raise AssociationEndedError(code=error.reason) from error
+    answer, _ = await association.reply(message)
+    return answer.number("status")
+
+
+async def _stored(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
+    span = ByteRange(pack=row.place.pack, offset=row.place.body_offset, length=row.place.body_length)
+    async for chunk in _range(archive, span):
+        yield chunk
+
+
+async def _range(archive: Archive, span: ByteRange) -> AsyncIterator[bytes]:
+    done = 0
+    while done < span.length:
+        size = min(CHUNK, span.length - done)
+        part = ByteRange(pack=span.pack, offset=span.offset + done, length=size)
+        yield await asyncio.to_thread(archive.read, part)
+        done += size
+
+
+async def _converted(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
+    made = await archive.retriever.converted(row, EXPLICIT_LE)
+    start = split_file(Window.of(made.head)).dataset_start
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield made.head[start:]
+        if isinstance(made.first, bytes):
+            yield made.first
+        else:
+            async for chunk in _range(archive, made.first):
+                yield chunk
+        for number in range(2, made.more + 2):
+            yield await archive.retriever.converted_frame(row, number, EXPLICIT_LE)
+        yield made.tail
+
+    return parts()
+
+
+def proposals_for(rows: Sequence[InstanceRow]) -> list[tuple[list[pdu.Proposal], list[InstanceRow]]]:
+    """Presentation contexts for a C-MOVE, and the instances they serve: several lists where 128 contexts are too few.
+
+    Each class is offered as stored, and plain beside it.
+    """
+    out: list[tuple[list[pdu.Proposal], list[InstanceRow]]] = []
+    keys: dict[tuple[str, str], None] = {}
+    part: list[InstanceRow] = []
+    for row in rows:
+        new = {(row.sop_class, row.transfer_syntax), (row.sop_class, "")} - set(keys)
+        if len(keys) + len(new) > pdu.MAX_CONTEXTS:
+            out.append((_proposals(keys), part))
+            keys, part = {}, []
+            new = {(row.sop_class, row.transfer_syntax), (row.sop_class, "")}
+        keys.update(dict.fromkeys(sorted(new)))
+        part.append(row)
+    if part:
+        out.append((_proposals(keys), part))
+    return out
+
+
+def _proposals(keys: Mapping[tuple[str, str], None]) -> list[pdu.Proposal]:
+    return [
+        pdu.Proposal(id=2 * n + 1, abstract=abstract, transfers=(transfer,) if transfer else _PLAIN)
+        for n, (abstract, transfer) in enumerate(keys)
+    ]
