@@ -87,10 +87,13 @@ def vr_of(tag: int) -> str:
         return "UN"
 
 
-def parse_record(data: bytes, syntax: str) -> Record:
+def parse_record(data: bytes, syntax: str, *, elements: int = 5000) -> Record:
     """A dataset. Raises RefusedError where it is malformed, too deep or too long."""
     walker = Walker(
-        Window.of(data), explicit=is_explicit(syntax), little=is_little(syntax), budget=Budget(elements=5000, depth=8)
+        Window.of(data),
+        explicit=is_explicit(syntax),
+        little=is_little(syntax),
+        budget=Budget(elements=elements, header_bytes=16 * elements, depth=8),
     )
     raw = _read(walker, 0, None, 0, walker.explicit)
     label = raw.get(CHARSET, b"")

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from dicom.network import dimse
 from dicom.network import negotiation as uids
+from dicom.network.commitment import commit
 from dicom.network.find import find, find_worklist
+from dicom.network.performed import create_step, set_step
 from dicom.network.retrieve import get, move
 from dicom.network.scp import Service, echo
 
@@ -19,4 +21,7 @@ SERVICES: Mapping[tuple[str, int], Service] = {
     (uids.STUDY_MOVE, dimse.C_MOVE): move,
     (uids.PATIENT_GET, dimse.C_GET): get,
     (uids.STUDY_GET, dimse.C_GET): get,
+    (uids.STORAGE_COMMITMENT, dimse.N_ACTION): commit,
+    (uids.PERFORMED_STEP, dimse.N_CREATE): create_step,
+    (uids.PERFORMED_STEP, dimse.N_SET): set_step,
 }
