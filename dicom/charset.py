@@ -7,6 +7,7 @@ as repaired; the bytes stay as they came.
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from dataclasses import dataclass
 
 # Single-byte and multi-byte sets without code extensions (PS3.3 Tables C.12-2 and C.12-5).
@@ -49,9 +50,11 @@ _ESCAPES = {
     b"\x1b$B": (_G0, "jisx0208"),
     b"\x1b$(D": (_G0, "jisx0212"),
     b"\x1b$)C": (_G1, "euc_kr"),
-    b"\x1b$)A": (_G1, "gb2312"),
+    b"\x1b$)A": (_G1, "gbk"),  # a superset: devices write rarer characters under IR 58 too
 }
 _ESCAPE = re.compile(b"(\x1b(?:\\$\\([A-Z]|\\$\\)[A-Z]|\\$[A-Z]|[()\\-][A-Za-z]))")
+_TWO_BYTES = frozenset({"jisx0208", "jisx0212"})
+_DELIMITED = re.compile(rb"[\\^=\r\n\t\f]")
 _GB2312 = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xa9\xb0-\xf7][\xa1-\xfe])*\Z")
 _GB2312_PAIR = re.compile(rb"[\xb0-\xf7][\xa1-\xfe]")
 
@@ -80,13 +83,7 @@ class Charset:
 
 
 def _normal(term: str) -> str:
-    term = (
-        term.strip()
-        .upper()
-        .replace("ISO-IR", "ISO_IR")
-        .replace("ISO_IR_", "ISO_IR ")
-        .replace("ISO IR", "ISO_IR")
-    )
+    term = term.strip().upper().replace("ISO-IR", "ISO_IR").replace("ISO_IR_", "ISO_IR ").replace("ISO IR", "ISO_IR")
     if term.startswith("ISO 2022 IR"):
         return term
     return {
@@ -106,7 +103,8 @@ def _codec(term: str) -> str:
 
 
 def _decode_escaped(data: bytes, first: str) -> str:
-    g0, g1 = "ascii", "" if first == "ascii" else first
+    initial = "" if first == "ascii" else first
+    g0, g1 = "ascii", initial
     out: list[str] = []
     for part in _ESCAPE.split(data):
         if part.startswith(b"\x1b"):
@@ -116,12 +114,20 @@ def _decode_escaped(data: bytes, first: str) -> str:
             elif half == _G1:
                 g1 = codec
             continue
-        out.append(_decode_part(part, g0, g1))
+        if g1 == initial or g0 in _TWO_BYTES or not initial:
+            # Without an initial set of its own the upper half stays as it was: senders forget to escape again.
+            out.append(_decode_part(part, g0, g1))
+            continue
+        # A delimiter or control character returns to the initial state (PS3.5 §6.1.2.5.3).
+        head, *rest = _DELIMITED.split(part, maxsplit=1)
+        out.append(_decode_part(head, g0, g1))
+        if rest:
+            g1 = initial
+            out.append(_decode_part(part[len(head) :], g0, g1))
     return "".join(out)
 
 
 def _decode_part(part: bytes, g0: str, g1: str) -> str:
-    # A control character or delimiter returns to the initial state (PS3.5 §6.1.2.5.3); senders re-escape anyway.
     if g0 == "jisx0208":
         return (b"\x1b$B" + part + b"\x1b(B").decode("iso2022_jp", "replace")
     if g0 == "jisx0212":
@@ -141,43 +147,51 @@ def detect(label: bytes, samples: list[bytes]) -> Charset:
     """The character set of a dataset from its label and all its text together (one short value is ambiguous)."""
     terms = parse_label(label)
     shown = label.decode("ascii", "replace").strip(" \x00")[:64]
-    data = b"\x00".join(sample for sample in samples if not sample.isascii())
+    found = [stripped for sample in samples if not (stripped := sample.rstrip(b" \x00")).isascii()]
     repaired = ""
-    if data and b"\x1b" not in data:
-        first = terms[0]
+    if found and not any(b"\x1b" in sample for sample in found):
+        first = _without_extensions(terms[0])
         if len(terms) == 1 and (
             first in {"", "ISO_IR 6", "ISO_IR 100", "GBK", "GB18030", "ISO_IR 192"} or first not in _PLAIN
         ):
-            repaired = _repair(first, data)
-        elif first in {"", "ISO 2022 IR 6"} and "ISO 2022 IR 58" in terms:
-            repaired = _repair("", data)
+            repaired = _repair(first, found)
+        elif first in {"", "ISO_IR 6"} and "ISO 2022 IR 58" in terms:
+            repaired = _repair("", found)
     return Charset(label=shown, terms=terms, repaired=repaired)
 
 
-def _repair(first: str, data: bytes) -> str:
-    utf8 = _reads(data, "utf-8")
+def _without_extensions(term: str) -> str:
+    """The set that text without any escape is in (PS3.3 Table C.12-3): `ISO 2022 IR 100` is `ISO_IR 100`."""
+    number = term.removeprefix("ISO 2022 IR ")
+    if number == term:
+        return term
+    return "" if number in {"6", "58"} else f"ISO_IR {number}"
+
+
+def _repair(first: str, samples: list[bytes]) -> str:
+    utf8 = _read(samples, "utf-8")
     if first == "ISO_IR 192":
-        return "" if utf8 else ("GB18030" if _looks_chinese(data, strict=False) else "")
+        return "" if utf8 is not None else ("GB18030" if _looks_chinese(samples, strict=False) else "")
     if first in {"GBK", "GB18030"}:
         # A label that fits is believed; UTF-8 text rarely reads as GB18030 throughout, and then looks odd.
-        return (
-            ""
-            if _reads(data, "gb18030") and not (utf8 and _mostly_han(data.decode("utf-8")))
-            else ("ISO_IR 192" if utf8 else "")
-        )
-    if utf8:
+        if _read(samples, "gb18030") is not None and not (utf8 is not None and _mostly_han(utf8)):
+            return ""
+        return "ISO_IR 192" if utf8 is not None else ""
+    if utf8 is not None and any(c > "\x7f" for c in utf8):
         return "ISO_IR 192"
-    if _looks_chinese(data, strict=first == "ISO_IR 100"):
+    if _looks_chinese(samples, strict=first in {"", "ISO_IR 6", "ISO_IR 100"}):
         return "GB18030"
     return ""
 
 
-def _reads(data: bytes, codec: str) -> bool:
+def _read(samples: list[bytes], codec: str) -> str | None:
+    """All samples in a character set; None where one does not fit. A last character cut in two does not count:
+    devices fill a field of fixed size.
+    """
     try:
-        data.decode(codec)
+        return "".join(getincrementaldecoder(codec)().decode(sample) for sample in samples)
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
 
 
 def _mostly_han(text: str) -> bool:
@@ -187,26 +201,18 @@ def _mostly_han(text: str) -> bool:
 
 def _is_han(c: str) -> bool:
     n = ord(c)
-    return (
-        0x3000 <= n <= 0x303F
-        or 0x3400 <= n <= 0x9FFF
-        or 0xFF00 <= n <= 0xFFEF
-        or n >= 0x20000
-        or c in "·—…“”‘’"
-    )
+    return 0x3000 <= n <= 0x303F or 0x3400 <= n <= 0x9FFF or 0xFF00 <= n <= 0xFFEF or n >= 0x20000 or c in "·—…“”‘’"
 
 
-def _looks_chinese(data: bytes, *, strict: bool) -> bool:
-    """Whether the bytes read as Chinese. Under a Latin-1 label (`strict`) accented Latin text must not be taken."""
-    try:
-        text = data.decode("gb18030")
-    except UnicodeDecodeError:
-        return False
-    if not _mostly_han(text):
+def _looks_chinese(samples: list[bytes], *, strict: bool) -> bool:
+    """Whether the bytes read as Chinese. `strict`: they may be accented Latin, which must not be taken for it."""
+    text = _read(samples, "gb18030")
+    if text is None or not _mostly_han(text):
         return False
     if not strict:
         return True
+    data = b"\x00".join(samples)
     pairs = len(_GB2312_PAIR.findall(data))
     if _GB2312.match(data):
         return pairs > 0
-    return pairs * 2 >= sum(1 for c in text if ord(c) > 0x7F)
+    return pairs > 0 and pairs * 2 >= sum(1 for c in text if ord(c) > 0x7F)

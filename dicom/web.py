@@ -34,8 +34,14 @@ def person(name: str) -> dict[str, str] | None:
 
 
 def study_json(row: StudyRow, base: str) -> dict[str, Any]:
-    """A study as QIDO-RS returns it (PS3.18 Table 10.6.3-3)."""
+    """A study as QIDO-RS returns it (PS3.18 Table 10.6.3-3).
+
+    Text whose label was wrong or absent is shown in the character set really found; a private element of ours,
+    (0009,xx01) under the creator HUIZHEN, then names that set, and the stored file keeps its label and bytes.
+    """
+    marked = {"00090010": _attribute("LO", "HUIZHEN"), "00091001": _attribute("CS", row.repaired)}
     return {
+        **(marked if row.repaired else {}),
         "00080005": _attribute("CS", "ISO_IR 192"),
         "00080020": _attribute("DA", row.study_date),
         "00080030": _attribute("TM", row.study_time),
