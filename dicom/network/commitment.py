@@ -64,7 +64,8 @@ async def commit(session: Session, command: Command) -> None:
     if not kept:
         scope = Scope(organisations=frozenset({device.organisation}))
         outcome = await verify(session.archive, scope, pairs)
-        event, raw = report(transaction, pairs, outcome, transfer)
+        event, information = report(transaction, pairs, outcome)
+        raw = write_record(information, transfer)
         await send_event(association, command.context, event=event, data=raw, instance=STORAGE_COMMITMENT_INSTANCE)
 
 
@@ -103,9 +104,7 @@ def _check(archive: Archive, row: InstanceRow) -> int:
     return SUCCESS if hasher.hexdigest() == row.digest else _PROCESSING
 
 
-def report(
-    transaction: str, pairs: Sequence[tuple[str, str]], outcome: Sequence[int], transfer: str
-) -> tuple[int, bytes]:
+def report(transaction: str, pairs: Sequence[tuple[str, str]], outcome: Sequence[int]) -> tuple[int, Record]:
     """Event type and Event Information of the N-EVENT-REPORT (PS3.4 Table J.3-4)."""
     good = [
         record({SOP_CLASS: a, SOP_INSTANCE: b}) for (a, b), one in zip(pairs, outcome, strict=True) if one == SUCCESS
@@ -120,4 +119,4 @@ def report(
         values[REFERENCED] = good
     if failed:
         values[FAILED] = failed
-    return SOME_FAILED if failed else ALL_GOOD, write_record(record(values), transfer)
+    return SOME_FAILED if failed else ALL_GOOD, record(values)

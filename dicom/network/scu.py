@@ -14,6 +14,7 @@ from dicom.network.association import Association
 from dicom.network.dimse import DATASET, NO_DATASET
 from dicom.network.negotiation import STORAGE_COMMITMENT, VERIFICATION
 from dicom.network.ports import Address
+from dicom.network.records import Record, write_record
 from dicom.network.terms import AssociationEndedError, Context, NetworkLimits
 from dicom.part10 import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, split_file
 from dicom.retrieve import ByteRange, why_not
@@ -68,16 +69,20 @@ async def echo(address: Address, calling: str, limits: NetworkLimits) -> int:
 
 
 async def report_commitment(
-    address: Address, calling: str, limits: NetworkLimits, *, event: int, data: bytes, instance: str
+    address: Address, calling: str, limits: NetworkLimits, *, event: int, information: Record, instance: str
 ) -> int:
-    """N-EVENT-REPORT of a storage commitment (PS3.4 §J.3.3) on an association of our own; the status."""
-    proposal = pdu.Proposal(id=1, abstract=STORAGE_COMMITMENT, transfers=(EXPLICIT_LE,))
+    """N-EVENT-REPORT of a storage commitment (PS3.4 §J.3.3) on an association of our own; the status.
+
+    Raises as `open_association`, and DicomError where the device takes no such report.
+    """
+    proposal = pdu.Proposal(id=1, abstract=STORAGE_COMMITMENT, transfers=_PLAIN)
     # We are the SCP of the service although we ask for the association (PS3.7 §D.3.3.4).
     role = pdu.Role(abstract=STORAGE_COMMITMENT, scu=False, scp=True)
     association = await open_association(address, calling, [proposal], limits, roles=[role])
     try:
         if not association.contexts:
             raise DicomError(code="context_refused")
+        data = write_record(information, association.contexts[1].transfer)
         status = await send_event(association, 1, event=event, data=data, instance=instance)
         await association.release()
         return status

@@ -15,11 +15,14 @@ from dicom.network.terms import NetworkLimits
 from server import keys
 from server.dicomweb.ports import ARCHIVE
 from server.dimse.backend import House, Matcher
+from server.dimse.reporting import EVERY_SECONDS, report_commitments
+from server.filing.running import follow
 from server.settings import Dimse, SettingsError
 
 LOG = logging.getLogger("huizhen.dimse")
 DEMO_PORT = 11112
 DIMSE: web.AppKey[Listener] = web.AppKey("dimse")
+HOUSE: web.AppKey[House] = web.AppKey("dimse_house")
 DIMSE_PORTS: web.AppKey[list[int]] = web.AppKey("dimse_ports")
 """The numbers of the ports that are open, plain first."""
 
@@ -32,6 +35,7 @@ def prepare(app: web.Application) -> None:
         work, archive, Matcher(archive, work, app[keys.TASKS]), titles=given.titles, zone=app[keys.ZONE],
         tls=lambda: outgoing_context(given),
     )
+    app[HOUSE] = house
     app[DIMSE] = Listener(house, archive, services=SERVICES, limits=limits_of(given))
     app[DIMSE_PORTS] = []
     app.cleanup_ctx.append(ports)
@@ -65,6 +69,12 @@ async def ports(app: web.Application) -> AsyncIterator[None]:
                 await listener.close()
                 raise SettingsError(f"dimse: cannot listen on {given.host}:{number}: {error.strerror}") from error
             LOG.warning("no DICOM network: port %d: %s", number, error.strerror)
+    open_ports, background = app[DIMSE_PORTS], app[keys.BACKGROUND]
+    if open_ports and background:
+        app[keys.TASKS].keep("report_commitments", lambda: follow(
+            app[keys.HUB], "commitment", EVERY_SECONDS,
+            lambda: report_commitments(app[keys.WORK], app[ARCHIVE], app[HOUSE], limits_of(given)),
+        ))  # fmt: skip
     yield
     await listener.close()
 

@@ -18,12 +18,15 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from consult import model as m
 from consult.errors import NotFound
+from consult.ringing import unanswered
 from server.settings import Webhook
 from server.storage.outbox import Delivery
 from server.storage.unit import SqlUnitOfWork
 from server.work import Work
 
 KIND = "offer"
+OFFERED, UNANSWERED = "offer", "unanswered"
+"""What a call tells: an offer was made; an emergency has not been accepted for minutes (STAT alone)."""
 PAGED = frozenset({m.Urgency.URGENT, m.Urgency.STAT})
 FRESH = timedelta(minutes=15)          # an offer that is older when the pager is switched on is no news
 FIRST_PAUSE = timedelta(seconds=5)
@@ -32,19 +35,24 @@ _FAR = timedelta(days=3650)
 
 
 def enqueue_offers(uow: SqlUnitOfWork, *, url: str) -> int:
-    """Puts every fresh open offer that is urgent into the outbox, once; returns how many were new."""
+    """Puts every fresh open offer that is urgent into the outbox, once, and once more when an emergency has found no
+    answer for long; returns how many were new.
+    """
     new = 0
     for offer in uow.offers.expired(uow.now + _FAR, limit=1000):
         consultation = uow.consultations.get(offer.consultation)
-        if consultation.urgency not in PAGED or offer.made_at < uow.now - FRESH or _known(uow, f"offer:{offer.id}"):
+        if consultation.urgency not in PAGED or offer.made_at < uow.now - FRESH:
             continue
-        uow.outbox.add(
-            Delivery(
-                id=f"offer:{offer.id}", kind=KIND, target=url, payload=_call(uow, consultation, offer),
-                created_at=uow.now, next_at=uow.now,
+        late = unanswered(consultation, offer, uow.rules, uow.now)
+        for event in (OFFERED, UNANSWERED) if late else (OFFERED,):
+            name = f"{event}:{offer.id}"
+            if _known(uow, name):
+                continue
+            payload = _call(uow, consultation, offer) | {"event": event, "id": name}
+            uow.outbox.add(
+                Delivery(id=name, kind=KIND, target=url, payload=payload, created_at=uow.now, next_at=uow.now)
             )
-        )  # fmt: skip
-        new += 1
+            new += 1
     return new
 
 
@@ -59,8 +67,6 @@ def _known(uow: SqlUnitOfWork, id: str) -> bool:
 def _call(uow: SqlUnitOfWork, consultation: m.Consultation, offer: m.Offer) -> dict[str, Any]:
     """Ids, organisations, service and urgency: what a pager shows, and nothing of the patient."""
     return {
-        "event": "offer",
-        "id": f"offer:{offer.id}",
         "consultation": consultation.id,
         "number": consultation.number,
         "urgency": consultation.urgency.value,
@@ -80,14 +86,14 @@ def signature(secret: str, body: bytes) -> str:
 
 
 def _due(uow: SqlUnitOfWork) -> list[Delivery]:
-    return [x for x in uow.outbox.due(uow.now) if x.kind == KIND]
+    return list(uow.outbox.due(uow.now, kind=KIND))
 
 
 def _settle(uow: SqlUnitOfWork, *, delivery: Delivery, error: str) -> None:
     if not error:
         uow.outbox.sent(delivery.id)
         return
-    offer = uow.offers.get(m.OfferId(delivery.id.removeprefix("offer:")))
+    offer = uow.offers.get(m.OfferId(delivery.id.partition(":")[2]))
     if offer.outcome is not m.OfferOutcome.OPEN:
         uow.outbox.again(delivery.id, at=None, error="offer_closed")
         return

@@ -36,10 +36,13 @@ class Outbox(Repository):
     def add(self, delivery: Delivery) -> None:
         self.link.insert(outbox, _DELIVERY.values(delivery))
 
-    def due(self, moment: datetime, *, limit: int = 20) -> Sequence[Delivery]:
-        """Pending ones whose turn has come, the longest waiting first."""
+    def due(self, moment: datetime, *, kind: str | None = None, limit: int = 20) -> Sequence[Delivery]:
+        """Pending ones (of one kind) whose turn has come, the longest waiting first."""
         c = outbox.c
-        return self._list(_DELIVERY, c.state == "pending", c.next_at <= moment, order=(c.next_at, c.id), limit=limit)
+        where = [c.state == "pending", c.next_at <= moment]
+        if kind is not None:
+            where.append(c.kind == kind)
+        return self._list(_DELIVERY, *where, order=(c.next_at, c.id), limit=limit)
 
     def sent(self, id: str) -> None:
         self._set(id, state="sent", attempts=outbox.c.attempts + 1, last_error="")

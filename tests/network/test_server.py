@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from consult.errors import Conflict, Invalid, NotAllowed, NotFound
+from consult.model import ExamOrder, OrderId
+from consult.patient import Patient, PatientId, Sex
 from consult.people import Actor
+from dicom.network.ports import Call, StepChange
+from dicom.network.terms import NetworkLimits
 from server import keys
 from server.dicomweb.ports import ARCHIVE
 from server.dimse.registry import DeviceEntry, add_device, change_device, end_device, find_device, list_devices
-from server.dimse.running import DIMSE, tls_context
+from server.dimse.reporting import report_commitments
+from server.dimse.running import DIMSE, HOUSE, tls_context
+from server.dimse.scheduled import study_uid_of
+from server.matching import match_studies
 from server.settings import Dimse, SettingsError
 from tests.archive.files import make
 from tests.network.conftest import dcmtk
 
+CT = "1.2.840.10008.5.1.4.1.1.2"
 TITLES = ("HUIZHEN",)
 
 
@@ -162,3 +172,118 @@ async def test_over_tls_the_certificate_says_whose_device_it_is(server, city, tm
     assert anonymous.code != 0
     with pytest.raises(SettingsError):
         tls_context(Dimse(certificate=str(ours[0]), key=str(theirs[0]), client_ca=str(both)))
+
+
+async def order(app, city, **values):
+    """An exam order of the clinic for its own CT."""
+    def write(uow):
+        patient = Patient(
+            id=PatientId(uow.new_id()), name="欧阳小明", sex=Sex.MALE, birth_date=date(1970, 1, 1),
+            pinyin="ou yang xiao ming|oyxm", registered_by=city.clinic, created_at=uow.now,
+        )
+        uow.patients.add(patient)
+        made = ExamOrder(**{
+            "id": OrderId(uow.new_id()), "issuer": city.clinic, "accession": "JB26112201", "patient": patient.id,
+            "ordering": city.clinic, "performing": city.clinic, "ordered_by": city.doctor.membership,
+            "procedure": "胸部平扫", "modality": "CT", "at": uow.now, **values,
+        })
+        uow.studies.add_order(made)
+        return made
+
+    return await app[keys.WORK].run(write)
+
+
+async def test_an_order_stands_in_the_worklist_of_the_performing_device_until_its_images_are_here(server, city, tmp_path):
+    app, port = server
+    for title, coding, person, kinds in (
+        ("CT1", "utf-8", city.clinic_admin, ()), ("DX1", "utf-8", city.clinic_admin, ("DX",)),
+        ("OLD", "pinyin", city.clinic_admin, ()), ("MR1", "utf-8", city.hospital_admin, ()),
+    ):
+        await register(app, person, calling=title, name=title, coding=coding, modalities=kinds)
+    made = await order(app, city)
+
+    async def listed(title):
+        said = await dcmtk(
+            "findscu", "-W", "-v", "-aet", title, "-aec", "HUIZHEN", "127.0.0.1", port, "-k", "AccessionNumber",
+            "-k", "PatientName", "-k", "StudyInstanceUID", "-k", "ScheduledProcedureStepSequence[0].Modality",
+        )
+        return said.text.partition("Find Response:")[2]
+
+    answer = await listed("CT1")
+    assert "[JB26112201]" in answer
+    assert "Ouyang^Xiaoming=欧阳^小明" in answer
+    study = study_uid_of(made)
+    assert study in answer
+    plain = await listed("OLD")
+    assert "Ouyang^Xiaoming" in plain
+    assert "欧阳" not in plain
+    assert await listed("DX1") == await listed("MR1") == ""
+    path = tmp_path / "a.dcm"
+    path.write_bytes(make("1.2.3.50", study=study, AccessionNumber="JB26112201"))
+    said = await dcmtk("storescu", "-aet", "CT1", "-aec", "HUIZHEN", "127.0.0.1", port, path)
+    assert said.code == 0
+    # The study is asked for its patient a little after its last image; here at once.
+    await match_studies(app[ARCHIVE], app[keys.WORK], city.clinic, [study])
+    match = await app[keys.WORK].read(lambda uow: uow.studies.match(study, city.clinic))
+    assert match.method == "accession"
+    assert await listed("CT1") == ""
+
+
+async def test_a_completed_step_leaves_the_worklist_and_a_stranger_cannot_change_it(app, city):
+    await register(app, city.clinic_admin)
+    await register(app, city.hospital_admin, calling="MR1", name="MR 1")
+    made = await order(app, city)
+    house = app[HOUSE]
+    ours = await house.admit(Call(called="HUIZHEN", calling="CT1", address="127.0.0.1", fingerprint=""))
+    theirs = await house.admit(Call(called="HUIZHEN", calling="MR1", address="127.0.0.1", fingerprint=""))
+    begun = StepChange(uid="1.2.9", status="IN PROGRESS", accession=made.accession)
+    assert await house.step_created(ours, begun)
+    assert not await house.step_created(ours, begun)
+    assert len(await house.worklist(ours)) == 1
+    ended = StepChange(uid="1.2.9", status="COMPLETED", series=1, instances=3)
+    assert await house.step_changed(theirs, ended) == "unknown"
+    assert await house.step_changed(ours, ended) == "ok"
+    assert await house.step_changed(ours, ended) == "final"
+    assert await house.worklist(ours) == []
+
+
+async def test_a_commitment_is_reported_once_the_device_is_there_again(server, city, clock):
+    app, _ = server
+    await app[ARCHIVE].ingest(make("1.2.3.1"), organisation=city.clinic, source="t")
+    told = []
+
+    def heard(event):
+        told.append((event.request.EventTypeID, event.event_information))
+        return 0, None
+
+    def start(port):
+        ae = AE("CT1")
+        ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
+        return ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, heard)])
+
+    peer = start(0)
+    number = peer.server_address[1]
+    peer.shutdown()
+    await register(app, city.clinic_admin, host="127.0.0.1", port=number)
+    device = await app[HOUSE].admit(Call(called="HUIZHEN", calling="CT1", address="127.0.0.1", fingerprint=""))
+    pairs = [(CT, "1.2.3.1"), (CT, "1.2.3.2")]
+    assert await app[HOUSE].commit_requested(device, "1.2.3.4", pairs)
+
+    async def run():
+        return await report_commitments(app[keys.WORK], app[ARCHIVE], app[HOUSE], NetworkLimits())
+
+    assert await run() == 1
+    assert told == []
+    assert await run() == 0
+    clock.advance(minutes=1)
+    peer = start(number)
+    try:
+        assert await run() == 1
+    finally:
+        peer.shutdown()
+    ((kind, information),) = told
+    assert kind == 2
+    assert information.TransactionUID == "1.2.3.4"
+    assert [one.ReferencedSOPInstanceUID for one in information.FailedSOPSequence] == ["1.2.3.2"]
+    clock.advance(days=1)
+    assert await run() == 0
