@@ -71,9 +71,13 @@ def report_by(consultation: m.Consultation, rules: Rules, now: datetime) -> date
 def offer_until(
     consultation: m.Consultation, rules: Rules, now: datetime, *, named: bool = False
 ) -> datetime:
-    """How long one offer stays open before it goes on to the next; a routine one to a named expert waits longer."""
+    """How long one offer stays open before it goes on to the next; a routine one to a named expert waits longer, an
+    emergency until its last step.
+    """
     if named and consultation.urgency is m.Urgency.ROUTINE:
         return add_working_days(now, rules.named_offer_days, rules)
+    if consultation.urgency is m.Urgency.STAT:
+        return now + rules.deadlines.stat_steps[-1]
     return accept_by(consultation, rules, now)
 
 

@@ -16,6 +16,7 @@ from consult.moving import move, move_by_system
 from consult.offering import make_offer, open_offers, pools
 from consult.people import Actor, OrganisationId, Role
 from consult.ports import UnitOfWork
+from consult.ringing import raise_alarm
 
 
 def offer_next(uow: UnitOfWork, consultation: m.Consultation) -> m.Consultation:
@@ -59,7 +60,10 @@ def _specialty(uow: UnitOfWork, consultation: m.Consultation, place: Organisatio
 
 
 def expire_offers(uow: UnitOfWork, *, limit: int = 100) -> int:
-    """Times out offers that are past their time and escalates each; returns how many."""
+    """Raises the alarm about emergencies, times out offers that are past their time and escalates each; returns how
+    many timed out.
+    """
+    raise_alarm(uow)
     done = 0
     for offer in uow.offers.expired(uow.now, limit=limit):
         try:

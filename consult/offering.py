@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 
 from consult import model as m
 from consult.deadlines import offer_until
@@ -120,9 +120,12 @@ def make_offer(
     membership: MembershipId | None = None,
     specialty: str = "",
     made_by: Actor | None = None,
+    until: datetime | None = None,
+    alongside: bool = False,
 ) -> m.Offer:
-    """Opens an offer (the caller moves the consultation). Closes those still open."""
-    close_offers(uow, consultation.id, m.OfferOutcome.CANCELLED, by=made_by)
+    """Opens an offer (the caller moves the consultation). Closes those still open, unless it stands `alongside`."""
+    if not alongside:
+        close_offers(uow, consultation.id, m.OfferOutcome.CANCELLED, by=made_by)
     offer = m.Offer(
         id=m.OfferId(uow.new_id()),
         consultation=consultation.id,
@@ -131,7 +134,7 @@ def make_offer(
         specialty=specialty if membership is None else "",
         made_by=made_by.membership if made_by else None,
         made_at=uow.now,
-        expires_at=offer_until(consultation, uow.rules, uow.now, named=membership is not None),
+        expires_at=until or offer_until(consultation, uow.rules, uow.now, named=membership is not None),
     )
     uow.offers.add(offer)
     uow.publish("offer", {"consultation": consultation.id, "offer": offer.id, "organisation": organisation})

@@ -11,6 +11,10 @@ class Deadlines:
     """Defaults of DOMAIN §4. Working days count the calendar's."""
 
     stat_accept: timedelta = timedelta(minutes=3)
+    # Nobody accepts an emergency: ring again, tell dispatchers and pagers, telephone list and next pool.
+    stat_steps: tuple[timedelta, timedelta, timedelta] = (
+        timedelta(minutes=1), timedelta(minutes=3), timedelta(minutes=5),
+    )  # fmt: skip
     stat_done: timedelta = timedelta(minutes=10)
     urgent_accept: timedelta = timedelta(minutes=30)
     urgent_done: timedelta = timedelta(hours=2)

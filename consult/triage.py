@@ -13,7 +13,7 @@ from consult.errors import Conflict, Invalid, NotFound, Stale, Wrong, WrongState
 from consult.escalating import escalate_expired, expire_offers, expire_returned, offer_next
 from consult.lifecycle import Guard, Trigger
 from consult.moving import move, move_by_system
-from consult.offering import close_offers, make_offer, named_expert
+from consult.offering import close_offers, make_offer, named_expert, open_offers
 from consult.people import Actor, MembershipId, OrganisationId, Role
 from consult.ports import UnitOfWork
 from consult.relations import EXPERT_PARTS, offered_to
@@ -219,6 +219,8 @@ def decline_offer(
             reason=reason.strip(),
         )
     )
+    if open_offers(uow, declined.id):
+        return declined                # the pool is being rung beside the named expert
     return offer_next(uow, declined)
 
 

@@ -16,6 +16,7 @@ from consult.moving import pullers_of
 from consult.patient import IdentifierSystem, Patient, Sex
 from consult.people import Actor, MembershipId
 from consult.ports import UnitOfWork
+from consult.ringing import Phone, phone_list
 from consult.timeline import Line, timeline
 from server.auth.audit import audit
 
@@ -76,6 +77,7 @@ class Case:
     feedback: Sequence[FeedbackEntry]
     asking: Asking | None
     may_rate: bool
+    phones: Sequence[Phone]
 
     def can(self, action: str) -> bool:
         """`case.can("room.enter")` in a template."""
@@ -187,6 +189,7 @@ def read_case(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, 
         lines=timeline(uow, actor=actor, consultation=found.id) if full else (),
         feedback=entries,
         asking=_asking(uow, found, entries) if set(triggers) & _FEEDBACK else None,
+        phones=phone_list(uow, found) if Action.REQUEST_WRITE in actions else (),
         may_rate=Action.FEEDBACK_RATE in actions and found.state in RATEABLE and not has_rated(entries, actor),
     )
 

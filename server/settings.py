@@ -76,6 +76,10 @@ class Access(Section, frozen=True, kw_only=True):
 
 class Deadlines(Section, frozen=True, kw_only=True):
     stat_accept_minutes: Annotated[int, Meta(description="STAT: accepted within", ge=1)] = 3
+    stat_escalation_minutes: Annotated[
+        tuple[int, int, int],
+        Meta(description="STAT unanswered: ring everybody again; tell dispatcher and pager; telephone list, next pool"),
+    ] = (1, 3, 5)
     stat_done_minutes: Annotated[int, Meta(description="STAT: opinion within", ge=1)] = 10
     urgent_accept_minutes: Annotated[int, Meta(description="urgent: accepted within", ge=1)] = 30
     urgent_done_minutes: Annotated[int, Meta(description="urgent: opinion within", ge=1)] = 120
@@ -224,9 +228,11 @@ class Settings(Section, frozen=True, kw_only=True):
 def clinical_rules(settings: Settings) -> rules.Rules:
     """The settings the clinical heart works by (consult/rules.py)."""
     given = settings.deadlines
+    ring, tell, phones = given.stat_escalation_minutes
     return rules.Rules(
         deadlines=rules.Deadlines(
             stat_accept=timedelta(minutes=given.stat_accept_minutes),
+            stat_steps=(timedelta(minutes=ring), timedelta(minutes=tell), timedelta(minutes=phones)),
             stat_done=timedelta(minutes=given.stat_done_minutes),
             urgent_accept=timedelta(minutes=given.urgent_accept_minutes),
             urgent_done=timedelta(minutes=given.urgent_done_minutes),
@@ -296,6 +302,9 @@ def load_settings(
         settings = msgspec.convert(values, Settings, strict=False, dec_hook=path_of)
     except msgspec.ValidationError as error:
         raise SettingsError(f"settings: {error}") from error
+    ring, tell, phones = settings.deadlines.stat_escalation_minutes
+    if not 0 < ring < tell < phones:
+        raise SettingsError("settings: deadlines.stat_escalation_minutes must rise, from at least 1")
     for network in settings.trusted_proxies:
         try:
             ipaddress.ip_network(network, strict=False)

@@ -6,6 +6,7 @@ decided in one place. The search is a POST because it may hold a name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from consult import access
 from consult import model as m
 from consult import people as o
 from consult.ports import UnitOfWork, WorklistRow
+from consult.ringing import rings, unanswered
 from server import keys, labels
 from server.api.common import actor, body, json_response, now, work
 from server.i18n import N_, _
@@ -35,6 +37,8 @@ from server.pages.worklist import (
 from server.problems import Refused
 
 _ALERTS = 8
+Rung = Mapping[m.OfferId, int]
+"""How many times each offer has rung."""
 _S = m.State
 
 
@@ -101,7 +105,7 @@ ALERT_STATES: dict[o.Role, tuple[str, tuple[m.State, ...]]] = {
     o.Role.CLINIC_DOCTOR: ("todo", (_S.DELIVERED, _S.RETURNED, _S.AWAITING_MATERIAL, _S.CHECKED_IN, _S.IN_SESSION)),
     o.Role.EXPERT: ("todo", (_S.OFFERED, _S.CHECKED_IN, _S.IN_SESSION)),
     o.Role.TECHNICIAN: ("todo", (_S.AWAITING_MATERIAL,)),
-    o.Role.DISPATCHER: ("todo", (_S.TRIAGE, _S.SUBMITTED, _S.EXPIRED)),
+    o.Role.DISPATCHER: ("todo", (_S.TRIAGE, _S.SUBMITTED, _S.EXPIRED, _S.OFFERED)),
 }
 # What was said after the report: told while unread, but asked for apart, so that many of them never hide an offer.
 NEWS_STATES: dict[o.Role, tuple[m.State, ...]] = {
@@ -116,9 +120,9 @@ async def shell_state(request: web.Request) -> web.Response:
     tz = request.app[keys.ZONE]
     moment = now(request)
 
-    def read(uow: UnitOfWork) -> tuple[dict[str, int], list[WorklistRow], str | None]:
+    def read(uow: UnitOfWork) -> tuple[dict[str, int], list[WorklistRow], str | None, Rung, set[str]]:
         if viewer.role not in STATES:
-            return {}, [], None
+            return {}, [], None, {}, set()
         sessions = [session for session in uow.meetings.running_for(viewer.membership) if session.ended_at is None]
         running = f"/consultations/{sessions[-1].consultation}/room" if sessions else None
         tab, states = ALERT_STATES[viewer.role]
@@ -127,17 +131,27 @@ async def shell_state(request: web.Request) -> web.Response:
         if news := NEWS_STATES.get(viewer.role):
             query = replace(query, states=news, sort="updated", limit=_ALERTS)
             rows = [*rows, *(x for x in uow.consultations.worklist(query, viewer=viewer) if x.mine)]
-        return tab_counts(uow, viewer), list(rows), running
+        rung: Rung = {row.offer.id: rings(row.offer, uow.rules, uow.now) for row in rows if row.offer is not None}
+        late: set[str] = set()
+        if viewer.role is o.Role.DISPATCHER:
+            # What is offered is the experts' business, until an emergency finds no answer.
+            late = {x.consultation.id for x in rows if unanswered(x.consultation, x.offer, uow.rules, uow.now)}
+            rows = [x for x in rows if x.consultation.state is not _S.OFFERED or x.consultation.id in late]
+        return tab_counts(uow, viewer), list(rows), running, rung, late
 
-    counts, rows, running = await work(request).read(read)
+    counts, rows, running, rung, late = await work(request).read(read)
     today = moment.astimezone(tz).date()
     lines = [line_of(row, viewer, today=today) for row in rows]
     return json_response(
         {
             "counts": counts,
             "running": running,
-            "alerts": [alert_of(line) for line in lines if line.unread or line.may_accept][:_ALERTS],
-            "offers": [offer_of(line) for line in lines if line.may_accept],
+            "alerts": [
+                alert_of(line, late=line.id in late)
+                for line in sorted(lines, key=lambda x: x.id not in late)
+                if line.unread or line.may_accept or line.id in late
+            ][:_ALERTS],
+            "offers": [offer_of(line, rung[line.offer]) for line in lines if line.may_accept and line.offer],
         }
     )
 
@@ -147,20 +161,24 @@ def who(line: Line) -> str:
     return " ".join(part for part in (line.name, _(line.sex), line.band) if part)
 
 
-def alert_of(line: Line) -> dict[str, Any]:
-    """One line under the bell."""
+def alert_of(line: Line, *, late: bool) -> dict[str, Any]:
+    """One line under the bell; `late`: an emergency that nobody has accepted for long, which is heard."""
     return {
+        "id": f"{line.id}:late" if late else "",
+        "late": late,
         "href": line.href,
-        "icon": labels.STATE_ICON[line.state],
-        "title": f"{_(labels.STATE[line.state])} · {_(labels.SERVICE[line.service])}",
+        "icon": "siren" if late else labels.STATE_ICON[line.state],
+        "title": _("急会诊无人接诊") if late else f"{_(labels.STATE[line.state])} · {_(labels.SERVICE[line.service])}",
         "detail": f"{who(line)} · {line.sender}",
+        "sender": line.sender,
         "at": line.since.isoformat(),
     }
 
 
-def offer_of(line: Line) -> dict[str, Any]:
-    """An offer the viewer may accept; a new STAT one rings."""
+def offer_of(line: Line, rings: int) -> dict[str, Any]:
+    """An offer the viewer may accept; a new STAT one rings, and rings again when `rings` goes up."""
     return {
+        "rings": rings,
         "id": line.offer,
         "consultation": line.id,
         "urgency": line.urgency,

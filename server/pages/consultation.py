@@ -58,7 +58,8 @@ TRIGGERS: Mapping[str, str] = {
     "end_share": N_("移除检查"), "propose_windows": N_("提出可选时间"), "take_seat": N_("进入等候区"),
     "invite": N_("邀请参会"), "report_wrong_patient": N_("指出患者不符"), "settle_wrong_patient": N_("核对患者"),
     "sign_revision": N_("签发修订报告"), "read_report": N_("已阅报告"), "ask_reviewer": N_("请求复核"),
-    "withdraw_reviewer": N_("撤回复核邀请"),
+    "withdraw_reviewer": N_("撤回复核邀请"), "ring_again": N_("再次响铃"),
+    "tell_unanswered": N_("无人接诊，已通知调度员和中心"), "show_phones": N_("无人接诊，已列出值班电话"),
     "approve_report": N_("复核通过"), "amend_report": N_("开始修订"), "append_report": N_("开始补充"),
     "drop_revision": N_("放弃修订"), "start_telephone": N_("改用电话会诊"), "complete_stat": N_("补全急会诊申请"),
     "acknowledge_revision": N_("签收修订报告"), "release_draft": N_("开放草稿给申请方"),
@@ -178,6 +179,8 @@ async def page(request: web.Request) -> web.StreamResponse:
     identity = []
     if case.patient is not None:
         identity = [f"{case.patient.name or _('未知患者')} {_(labels.SEX[case.patient.sex])}"]
+    emergency = case.consultation.urgency is m.Urgency.STAT
+    ringing = emergency and case.consultation.state is m.State.OFFERED and case.can("request.write")
     return await render(
         request,
         "consultation.html",
@@ -200,9 +203,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         lines=[x for x in case.lines if shown(x)],
         editable=case.can("request.write") and may_edit(case.consultation),
         sent=request.query.get("sent") == "1",
-        ringing=case.consultation.state is m.State.OFFERED
-        and case.consultation.urgency is m.Urgency.STAT
-        and case.can("request.write"),
+        ringing=ringing,
         waits=WAITS.get(case.consultation.state, "") if chosen is None and case.full else "",
         expert=next((x for x in reversed(case.people) if x.part is m.Part.EXPERT and x.until is None), None),
         data={
@@ -216,6 +217,7 @@ async def page(request: web.Request) -> web.StreamResponse:
             "share": case.can("studies.share"),
             "windows": [{"start": x.start.isoformat(), "end": x.end.isoformat()} for x in windows],
             "feedback": asking_view(case),
+            "ringing": ringing,
             "documents": [{"id": x.id, "title": x.title, "pages": x.pages} for x in case.documents],
         },
     )

@@ -10,7 +10,8 @@ const SOUND = 'huizhen:sound';
 const SILENCED = 'huizhen:silenced';   // offers this person has heard, in this tab
 let heard = null;      // Web Audio; made on a gesture, else browsers keep it silent
 let ringing = 0;
-let before = new Set(); // ids of offers already shown on this page
+let before = new Set(); // rings of offers already heard on this page
+let lateBefore = new Set(); // emergencies without an answer that a dispatcher was told of
 let loaded = false;
 let asked = null;
 
@@ -47,11 +48,14 @@ function startRing(offer) {
   ringOnce();
   ringing = setInterval(ringOnce, 3000);
   setTimeout(stopRing, 60000);
-  if (soundOn() && 'Notification' in window && Notification.permission === 'granted') {
-    // No patient data on a lock screen: service and clinic only.
-    const note = new Notification(t('急会诊'), { body: `${offer.service} · ${offer.from}`, tag: offer.id, requireInteraction: true });
-    note.onclick = () => { window.focus(); location.assign(offer.href); };
-  }
+  notify(t('急会诊'), `${offer.service} · ${offer.from}`, ringOf(offer), offer.href);
+}
+
+/** No patient data on a lock screen: service and clinic only. */
+function notify(title, body, tag, href) {
+  if (!soundOn() || !('Notification' in window) || Notification.permission !== 'granted') return;
+  const note = new Notification(title, { body, tag, requireInteraction: true });
+  note.onclick = () => { window.focus(); location.assign(href); };
 }
 
 function stopRing() {
@@ -59,6 +63,8 @@ function stopRing() {
   ringing = 0;
 }
 
+/** An offer rings once, and once more when nobody answers: each is silenced by itself. */
+const ringOf = (offer) => `${offer.id}#${offer.rings}`;
 const silenced = () => new Set(JSON.parse(sessionStorage.getItem(SILENCED) ?? '[]'));
 
 function silence(id) {
@@ -68,16 +74,16 @@ function silence(id) {
 
 function card(offer) {
   const accept = el('button', { class: 'button button-stat', type: 'button' }, icon('check'), t('接诊'));
-  const box = el('section', { class: 'ringing', role: 'alertdialog', 'aria-label': t('急会诊'), 'data-offer': offer.id },
+  const box = el('section', { class: 'ringing', role: 'alertdialog', 'aria-label': t('急会诊'), 'data-offer': ringOf(offer) },
     el('h2', {}, icon('zap'), t('急会诊'), el('span', { class: 'grow' }),
       el('span', { class: 'due', 'data-due': offer.expires, 'data-near': '60' }, icon('clock'), el('span', { 'data-due-text': true }, ''))),
     el('p', { 'data-user': true }, `${offer.service} · ${offer.who}`),
     el('p', { class: 'muted', 'data-user': true }, offer.from),
     el('div', { class: 'actions' },
-      el('button', { class: 'button button-quiet apart', type: 'button', onclick: () => { silence(offer.id); box.remove(); } }, t('静音')),
-      el('a', { class: 'button', href: offer.href, onclick: () => silence(offer.id) }, t('查看')), accept));
+      el('button', { class: 'button button-quiet apart', type: 'button', onclick: () => { silence(ringOf(offer)); box.remove(); } }, t('静音')),
+      el('a', { class: 'button', href: offer.href, onclick: () => silence(ringOf(offer)) }, t('查看')), accept));
   accept.addEventListener('click', async () => {
-    silence(offer.id);
+    silence(ringOf(offer));
     if (await acceptOffer(offer.consultation, accept)) location.assign(offer.href);
     else box.remove();
   });
@@ -105,18 +111,24 @@ function show(state) {
       : [el('p', { class: 'menu-item muted' }, t('没有新的提醒'))]));
   }
   const stat = state.offers.filter((offer) => offer.urgency === 'stat');
-  document.querySelectorAll('.ringing').forEach((box) => { if (!stat.some(({ id }) => id === box.dataset.offer)) box.remove(); });
+  document.querySelectorAll('.ringing').forEach((box) => { if (!stat.some((offer) => ringOf(offer) === box.dataset.offer)) box.remove(); });
   if (!stat.length) stopRing();
   const known = silenced();
-  const fresh = state.offers.filter(({ id }) => !before.has(id) && !known.has(id));
+  const fresh = state.offers.filter((offer) => !before.has(ringOf(offer)) && !known.has(ringOf(offer)));
   const first = before.size === 0 && !loaded;
   loaded = true;
-  before = new Set(state.offers.map(({ id }) => id));
+  before = new Set(state.offers.map(ringOf));
   for (const offer of fresh.filter(({ urgency }) => urgency === 'stat')) {
     startRing(offer);
     if (location.pathname !== offer.href) document.body.append(card(offer));
   }
   if (!first && fresh.some(({ urgency }) => urgency === 'urgent')) ringOnce();
+  const late = state.alerts.filter((alert) => alert.late);
+  for (const alert of late.filter(({ id }) => !lateBefore.has(id))) {
+    ringOnce();
+    notify(alert.title, alert.sender, alert.id, alert.href);
+  }
+  lateBefore = new Set(late.map(({ id }) => id));
   document.title = document.title.replace(/^\(\d+\) /, '');
   if (state.offers.length) document.title = `(${state.offers.length}) ${document.title}`;
   tick();

@@ -294,7 +294,7 @@ subscribe(`consultation:${data.id}`, async (note) => {
     const { messages } = await api('GET', url('messages')).catch(() => ({ messages: [] }));
     messages.forEach(addLine);
   }
-  if (stale || !note?.state || (note.state === data.state && !note.feedback)) return;
+  if (stale || !note?.state || (note.state === data.state && !note.feedback && !data.ringing)) return;
   stale = true;
   const typing = text?.value.trim() || document.querySelector('dialog[open]');
   if (!typing) again();

@@ -60,7 +60,8 @@ def put_consultation(
         uow.offers.add(
             m.Offer(
                 id=m.OfferId(uow.new_id()), consultation=consultation.id, organisation=city.hospital,
-                specialty="cardiology", made_at=since, expires_at=due,
+                specialty="cardiology", made_at=since,
+                expires_at=since + timedelta(minutes=5) if urgency is m.Urgency.STAT else due,
             )
         )
     if expert:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from consult import model as m
+from consult.triage import expire_offers
 from server import keys
 from tests.browser.conftest import until
 from tests.browser.seeds import put_consultation
@@ -158,6 +159,22 @@ async def test_a_stat_offer_rings_on_every_page_and_can_be_accepted_from_there(s
     assert "欧阳明月" not in card
     await page.click(".ringing >> text=接诊")
     await page.wait_for_url(f"**/consultations/{row.id}")
+
+
+async def test_an_emergency_that_was_silenced_rings_once_more_and_the_clinic_sees_the_numbers_by_itself(site, city, app, clock):
+    page = await live(await site.enter("expert", city.expert, "/?tab=done"))
+    row = await put(site, city, urgency=m.Urgency.STAT, minutes_ago=0)
+    clinic = await site.enter("clinic", city.doctor, f"/consultations/{row.id}")
+    await clinic.wait_for_selector(".ring-card")
+    await page.click(".ringing >> text=静音")
+    assert await page.locator(".ringing").count() == 0
+    clock.advance(minutes=1)
+    await app[keys.WORK].run(expire_offers)
+    await page.wait_for_selector(".ringing")
+    clock.advance(minutes=4)
+    await app[keys.WORK].run(expire_offers)
+    await page.wait_for_selector(".ringing", state="detached")
+    await clinic.wait_for_selector("#phones a[href^='tel:']")
 
 
 async def test_accepting_works_on_a_phone(site, city):

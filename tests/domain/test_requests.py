@@ -232,7 +232,8 @@ def test_an_emergency_rings_at_once_for_somebody_without_a_name(world: World) ->
     )
     offer = world.uow.offers.of(case.id)[0]
     assert (case.state, case.urgency, offer.organisation) == (S.OFFERED, m.Urgency.STAT, HOSPITAL)
-    assert (offer.expires_at - world.uow.now).total_seconds() == 180
+    assert (offer.expires_at - world.uow.now).total_seconds() == 300
+    assert (case.due_at - world.uow.now).total_seconds() == 180
     assert world.uow.patients.get(case.patient).unknown
     accepted = triage.accept_offer(world.uow, actor=world.expert, consultation=case.id)
     assert accepted.state is S.ACCEPTED
@@ -258,9 +259,18 @@ def test_a_named_expert_is_rung_first_in_an_emergency(world: World) -> None:
         world.uow, actor=world.doctor, patient=patient.id, consent=VERBAL, target=DIRECT, romanise=romanise
     )
     assert world.uow.offers.of(case.id)[0].membership == world.expert.membership
-    world.wait(minutes=3)
-    assert triage.expire_offers(world.uow) == 1
-    assert [x.membership for x in world.uow.offers.of(case.id)] == [world.expert.membership, None]
+    world.wait(seconds=59)
+    triage.expire_offers(world.uow)
+    assert len(world.uow.offers.of(case.id)) == 1
+    world.wait(seconds=1)
+    assert triage.expire_offers(world.uow) == 0
+    named, pool = world.uow.offers.of(case.id)
+    assert (named.membership, pool.membership, pool.expires_at) == (world.expert.membership, None, named.expires_at)
+    assert {named.outcome, pool.outcome} == {m.OfferOutcome.OPEN}
+    still = triage.decline_offer(world.uow, actor=world.expert, consultation=case.id, reason="正在手术")
+    assert still.state is S.OFFERED
+    assert len(world.uow.offers.of(case.id)) == 2
+    assert triage.accept_offer(world.uow, actor=world.second, consultation=case.id).state is S.ACCEPTED
 
 
 def test_an_emergency_without_consent_does_not_ring(world: World) -> None:

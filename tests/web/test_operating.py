@@ -40,6 +40,13 @@ def test_deadlines_of_the_settings_reach_the_clinical_rules():
     assert not rules.calendar.is_working(date(2026, 10, 1))
 
 
+@pytest.mark.parametrize("minutes", ["3,2,5", "0,3,5", "1,3,3"])
+def test_an_emergency_cannot_get_louder_backwards(minutes):
+    assert load_settings(environment={"HUIZHEN_DEADLINES__STAT_ESCALATION_MINUTES": "2,4,9"}).deadlines.stat_escalation_minutes == (2, 4, 9)
+    with pytest.raises(SettingsError, match="stat_escalation_minutes"):
+        load_settings(environment={"HUIZHEN_DEADLINES__STAT_ESCALATION_MINUTES": minutes})
+
+
 def test_user_commands_work_on_the_data_folder_alone(settings, capsys, monkeypatch):
     import io
 

@@ -225,6 +225,21 @@ async def test_a_pager_that_fails_is_called_again_until_the_offer_is_taken(app, 
     assert len(pager.told) == 3                                  # given up: somebody has it
 
 
+async def test_an_emergency_without_an_answer_is_told_once_more(app, city, client, pager, clock):
+    work = app[keys.WORK]
+    await work.run(put_consultation, city, urgency=m.Urgency.STAT, minutes_ago=0)
+    await work.run(put_consultation, city, urgency=m.Urgency.URGENT, minutes_ago=0)
+    assert await page_offers(work, pager.webhook) == 2
+    clock.advance(minutes=2, seconds=59)
+    assert await page_offers(work, pager.webhook) == 0
+    clock.advance(seconds=1)
+    assert await page_offers(work, pager.webhook) == 1
+    told = json.loads(pager.told[-1][0])
+    assert (told["event"], told["urgency"]) == ("unanswered", "stat")
+    assert told["id"].startswith("unanswered:")
+    assert await page_offers(work, pager.webhook) == 0
+
+
 async def test_without_an_address_nobody_is_called(app, city, client):
     await app[keys.WORK].run(put_consultation, city, urgency=m.Urgency.STAT)
     assert await page_offers(app[keys.WORK], Webhook()) == 0
