@@ -20,6 +20,7 @@ class Row:
     peer: float | None = None
     goal: float | None = None
     note: str = ""
+    floor: bool = False  # a rate: the goal is what the ratio must reach, not what it must stay below
 
     @property
     def ratio(self) -> float | None:
@@ -29,7 +30,8 @@ class Row:
     def met(self) -> bool | None:
         if self.goal is None:
             return None
-        return (self.ours if self.peer is None else self.ratio) <= self.goal
+        reached = self.ours if self.peer is None else self.ratio
+        return reached >= self.goal if self.floor else reached <= self.goal
 
 
 def machine() -> str:
@@ -60,9 +62,9 @@ def median(values: list[float]) -> float:
     return statistics.median(values)
 
 
-def show(bench: str, rows: list[Row]) -> None:
+def show(bench: str, rows: list[Row], *, more: dict[str, str] | None = None) -> None:
     """The table for people and, last, one JSON line for programs."""
-    said = versions()
+    said = {**versions(), **(more or {})}
     print(f"\n{bench} on {machine()}")
     print(", ".join(f"{k} {v}" for k, v in sorted(said.items())))
     print(f"\n{'figure':58} {'unit':>5} {'ours':>9} {'peer':>9} {'ratio':>6} {'goal':>6}  met")
