@@ -32,6 +32,7 @@ ACTION: Mapping[str, str] = {
     "organisation.link": _("建立机构协作"),
     "device.add": _("登记设备"),
     "device.change": _("修改设备"),
+    "device.echo": _("测试设备连接"),
     "device.end": _("停用设备"),
     "patient.search": _("查找患者"),
     "patient.register": _("登记患者"),

@@ -289,7 +289,11 @@ TABS: Mapping[Role, tuple[tuple[str, str, str], ...]] = {
         ("active", _("进行中"), "/?tab=active"),
         ("done", _("已完成"), "/?tab=done"),
     ),
-    Role.ORG_ADMIN: (("staff", _("人员"), "/admin/staff"), ("audit", _("审计"), "/audit")),
+    Role.ORG_ADMIN: (
+        ("staff", _("人员"), "/admin/staff"),
+        ("devices", _("DICOM 设备"), "/admin/devices"),
+        ("audit", _("审计"), "/audit"),
+    ),
     Role.PLATFORM_ADMIN: (
         ("organisations", _("机构"), "/admin/organisations"),
         ("staff", _("人员"), "/admin/staff"),

@@ -74,6 +74,20 @@ def admin() -> Sequence[Route]:
     )
 
 
+def devices() -> Sequence[Route]:
+    from server.api import devices as handlers
+    from server.pages import devices as pages
+
+    keepers = roles(Role.ORG_ADMIN)
+    return (
+        Route("GET", "/admin/devices", pages.page, keepers),
+        Route("POST", "/api/devices", handlers.add, keepers),
+        Route("PATCH", "/api/devices/{id}", handlers.change, keepers),
+        Route("POST", "/api/devices/{id}/end", handlers.end, keepers),
+        Route("POST", "/api/devices/{id}/echo", handlers.try_echo, keepers),
+    )
+
+
 def api_session() -> Sequence[Route]:
     from server.api import events, session, setup
 
@@ -302,8 +316,8 @@ def ops() -> Sequence[Route]:
 
 
 BLOCKS: tuple[Callable[[], Iterable[Route]], ...] = (
-    pages, worklists, admin, api_session, api_people, api_patients, api_consultations, api_documents, api_studies,
-    api_reports, room, dicomweb, ops,
+    pages, worklists, admin, devices, api_session, api_people, api_patients, api_consultations, api_documents,
+    api_studies, api_reports, room, dicomweb, ops,
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from consult.access import Action, authorize
-from consult.errors import Conflict, Invalid, NotFound
+from consult.errors import Invalid, NotFound, Wrong
 from consult.people import Actor, OrganisationId
 from server.auth.audit import audit
 from server.storage.devices import DeviceRow
@@ -43,7 +43,7 @@ class DeviceEntry:
 
 def check_entry(entry: DeviceEntry, titles: Sequence[str]) -> DeviceEntry:
     """The entry in its stored form. Raises Invalid with every wrong field."""
-    wrong: list[tuple[str, str]] = []
+    wrong: list[Wrong] = []
     tidy = replace(
         entry,
         name=entry.name.strip(),
@@ -57,33 +57,33 @@ def check_entry(entry: DeviceEntry, titles: Sequence[str]) -> DeviceEntry:
     if not tidy.name:
         wrong.append(("name", "required"))
     elif len(tidy.name) > 100:
-        wrong.append(("name", "too_long"))
+        wrong.append(("name", "too_long", {"max": 100}))
     if not tidy.calling:
         wrong.append(("calling", "required"))
     elif not _TITLE.match(tidy.calling):
-        wrong.append(("calling", "invalid"))
+        wrong.append(("calling", "type"))
     if tidy.called not in titles:
-        wrong.append(("called", "invalid"))
+        wrong.append(("called", "choice"))
     if tidy.address:
         try:
             tidy = replace(tidy, address=_network(tidy.address))
         except ValueError:
-            wrong.append(("address", "invalid"))
+            wrong.append(("address", "type"))
     if tidy.certificate and not _FINGERPRINT.match(tidy.certificate):
-        wrong.append(("certificate", "invalid"))
+        wrong.append(("certificate", "type"))
     if not tidy.address and not tidy.certificate:
         # Titles are known to everybody who has seen one image: alone they prove nothing.
         wrong.append(("address", "required"))
     if tidy.host and not _HOST.match(tidy.host):
-        wrong.append(("host", "invalid"))
+        wrong.append(("host", "type"))
     if tidy.host and not 1 <= tidy.port <= 65535:
         wrong.append(("port", "required"))
     if tidy.coding not in CODINGS:
-        wrong.append(("coding", "invalid"))
+        wrong.append(("coding", "choice"))
     if tidy.conflict_status not in CONFLICT_STATUSES:
-        wrong.append(("conflict_status", "invalid"))
+        wrong.append(("conflict_status", "choice"))
     if len(tidy.modalities) > _MOST_MODALITIES or not all(_MODALITY.match(one) for one in tidy.modalities):
-        wrong.append(("modalities", "invalid"))
+        wrong.append(("modalities", "type"))
     if wrong:
         raise Invalid(*wrong)
     return tidy if tidy.host else replace(tidy, port=0, tls=False)
@@ -103,7 +103,7 @@ def list_devices(uow: SqlUnitOfWork, *, actor: Actor) -> Sequence[DeviceRow]:
 
 
 def add_device(uow: SqlUnitOfWork, *, actor: Actor, entry: DeviceEntry, titles: Sequence[str]) -> DeviceRow:
-    """Raises Invalid, or Conflict when another device has the same titles and address."""
+    """Raises Invalid, also where another device has the same titles and address."""
     authorize(uow, actor, Action.DEVICES_MANAGE, actor.organisation)
     tidy = check_entry(entry, titles)
     _check_alone(uow, tidy, None)
@@ -118,7 +118,7 @@ def add_device(uow: SqlUnitOfWork, *, actor: Actor, entry: DeviceEntry, titles: 
 def change_device(
     uow: SqlUnitOfWork, *, actor: Actor, id: str, version: int, entry: DeviceEntry, titles: Sequence[str]
 ) -> DeviceRow:
-    """Raises NotFound, Invalid, Conflict, Stale."""
+    """Raises NotFound, Invalid, Stale."""
     found = open_device(uow, actor=actor, id=id)
     tidy = check_entry(entry, titles)
     _check_alone(uow, tidy, found.id)
@@ -159,7 +159,7 @@ def _check_alone(uow: SqlUnitOfWork, entry: DeviceEntry, own: str | None) -> Non
             one, two = ipaddress.ip_network(other.address), ipaddress.ip_network(entry.address)
             clash = one.version == two.version and one.overlaps(two)
         if clash:
-            raise Conflict(reason="device_taken")
+            raise Invalid(("calling", "taken"))
 
 
 def find_device(

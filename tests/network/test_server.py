@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from consult.errors import Conflict, Invalid, NotAllowed, NotFound
+from consult.errors import Invalid, NotAllowed, NotFound
 from consult.model import ExamOrder, OrderId
 from consult.patient import Patient, PatientId, Sex
 from consult.people import Actor
@@ -113,7 +113,7 @@ async def test_a_wrong_entry_names_its_field(app, city, field, value):
 
 async def test_two_devices_never_answer_to_one_caller(app, city):
     await register(app, city.clinic_admin, address="10.1.0.0/16")
-    with pytest.raises(Conflict):
+    with pytest.raises(Invalid):
         await register(app, city.hospital_admin, address="10.1.2.3")
     await register(app, city.hospital_admin, address="10.2.0.0/16")
     read = app[keys.WORK].read

@@ -18,6 +18,8 @@ PAGE = {"Accept": "text/html"}
         ("clinic_admin", "/admin/staff", 200),
         ("platform_admin", "/admin/staff", 200),
         ("platform_admin", "/admin/organisations", 200),
+        ("clinic_admin", "/admin/devices", 200),
+        ("platform_admin", "/admin/devices", 403),
         ("auditor", "/audit", 200),
         ("doctor", "/audit", 200),
         ("doctor", "/admin/staff", 403),

@@ -34,6 +34,7 @@ from dicom.specimens import shipped
 from server import keys
 from server.dicomweb.ports import ARCHIVE
 from server.routes import all_routes
+from server.storage.devices import DeviceRow
 from server.storage.uploads import Upload
 from tests.city import City, add_person
 from tests.conftest import sign_in
@@ -220,6 +221,11 @@ POST   /api/worklist                           ++++++xxx!  {"tab": "todo"}
 GET    /api/shell                              +++++++++!
 GET    /admin/staff                            xxxxxx+++!
 GET    /admin/organisations                    xxxxxx+++!
+GET    /admin/devices                          xxxxxx+xx!
+POST   /api/devices                            xxxxxx+xx!  {"name": "", "calling": ""}
+PATCH  /api/devices/{id}                       xxxxxx+xx!  {"version": 999, "name": "", "calling": ""}
+POST   /api/devices/{id}/end                   xxxxxx+xx!  {}
+POST   /api/devices/{id}/echo                  xxxxxx+xx!  {}
 GET    /audit                                  +++++++++!
 GET    /events                                 +++++++++!
 GET    /socket                                 ++++++xxx!
@@ -462,7 +468,10 @@ async def scene(app, city, password_hash) -> Scene:
 
 # -- asking ------------------------------------------------------------------------------------------------------------
 
-ABOUT_ONESELF = {"/api/organisations/{id}": "clinic", "/api/memberships/{id}": "membership", "/api/staff/{id}": "staff"}
+ABOUT_ONESELF = {
+    "/api/organisations/{id}": "clinic", "/api/memberships/{id}": "membership", "/api/staff/{id}": "staff",
+    "/api/devices/{id}": "device",
+}
 PNG = "data:image/png;base64,AAAA"
 
 
@@ -575,9 +584,15 @@ async def test_nobody_gets_anything_without_signing_in(open_browser, scene, monk
         assert got == "!", (method, path)
 
 
-async def test_everything_that_has_no_object(open_browser, asker, city, scene, monkeypatch):
+async def test_everything_that_has_no_object(open_browser, app, asker, city, scene, monkeypatch):
     wrong = []
-    about = {"clinic": city.clinic, "membership": city.colleague.membership, "staff": city.colleague.staff}
+    await app[keys.WORK].run(lambda uow: uow.devices.add(DeviceRow(
+        id="ct", organisation=city.clinic, name="CT", called="HUIZHEN", calling="CT", address="10.0.0.1",
+        created_at=uow.now,
+    )))
+    about = {
+        "clinic": city.clinic, "membership": city.colleague.membership, "staff": city.colleague.staff, "device": "ct",
+    }
     for n, person in enumerate([*PEOPLE, ""]):
         ask = await asker(person) if person else Asker(await open_browser(), monkeypatch)
         for method, path, cells, body in lines_of(PLAIN, 3):
