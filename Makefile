@@ -6,7 +6,7 @@ DATA ?= data
 PORT ?= 8080
 RUN_FLAGS := $(if $(LAN),--host 0.0.0.0 --tls lan)
 
-.PHONY: run test check bench bench-archive docs lock clean front test-env
+.PHONY: run test check bench bench-archive bench-dimse docs lock clean front test-env
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run static/dist/.built ## serve the demo city on this machine
@@ -28,6 +28,9 @@ check: test-env ## lint, strict types, import layers, lock files that name no ho
 
 bench: test-env static/dist/.built
 	$(PY) -m bench.first_consultation $(ARGS)
+
+bench-dimse: test-env ## C-STORE beside Orthanc and dcmtk's storescp --ignore
+	$(PY) -m bench.dimse $(ARGS)
 
 bench-archive: test-env ## the archive beside Debian's Orthanc (apt-get install orthanc orthanc-dicomweb orthanc-gdcm)
 	$(PY) -m bench.archive $(ARGS)
