@@ -12,11 +12,14 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import aiohttp
 import numpy as np
 import pydicom
 from pydicom.data import get_testdata_file
@@ -27,31 +30,48 @@ from bench.signing import Person
 
 OCTETS = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 FILES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-Call = Callable[[], Awaitable[None]]
+Call = Callable[[], object]
 
 
 class Side:
-    """One server under test: its address, a session with its login, and what it holds."""
+    """One server under test, asked over plain sockets: a client that costs little beside what it measures."""
 
-    def __init__(self, name: str, url: str, session: aiohttp.ClientSession, headers: dict, pids: list[int]) -> None:
-        self.name, self.url, self.session, self.headers, self.pids = name, url, session, headers, pids
+    def __init__(self, name: str, url: str, headers: dict[str, str], pids: list[int]) -> None:
+        parts = urlsplit(url)
+        self.name, self.base, self.headers, self.pids = name, parts.path, headers, pids
+        self.address = parts.hostname, parts.port
+        self.own = threading.local()
 
-    async def get(self, path: str, accept: str) -> bytes:
-        async with self.session.get(self.url + path, headers={**self.headers, "Accept": accept}) as answer:
-            body = await answer.read()
-            assert answer.status in {200, 204}, (self.name, path, answer.status, body[:200])
-            return body
+    def ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Status and body; each thread keeps one connection."""
+        for again in (False, True):
+            connection = getattr(self.own, "connection", None)
+            if connection is None:
+                connection = self.own.connection = HTTPConnection(*self.address, timeout=120)
+            try:
+                connection.request(method, self.base + path, body, {**self.headers, **headers})
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+            except (RemoteDisconnected, ConnectionError):  # it was idle for too long
+                self.own.connection = None
+                if again:
+                    raise
+        raise AssertionError
 
-    async def store(self, files: list[bytes]) -> None:
+    def get(self, path: str, accept: str) -> bytes:
+        status, body = self.ask("GET", path, None, {"Accept": accept})
+        assert status in {200, 204}, (self.name, path, status, body[:200])
+        return body
+
+    def store(self, files: list[bytes]) -> None:
         head = b"--X\r\nContent-Type: application/dicom\r\n\r\n"
         body = b"".join(head + data + b"\r\n" for data in files) + b"--X--\r\n"
         kind = {
             "Content-Type": 'multipart/related; type="application/dicom"; boundary=X',
             "Accept": "application/dicom+json",
         }
-        async with self.session.post(f"{self.url}/studies", data=body, headers={**self.headers, **kind}) as answer:
-            text = await answer.read()
-            assert answer.status == 200, (self.name, answer.status, text[:300])
+        status, text = self.ask("POST", "/studies", body, kind)
+        assert status == 200, (self.name, status, text[:300])
 
     def memory(self) -> list[float]:
         """PSS in MB of each process."""
@@ -89,18 +109,24 @@ class Phantom:
         return out.getvalue()
 
 
-async def timed(clients: int, calls: list[Call]) -> tuple[float, list[float]]:
+def timed(clients: int, calls: list[Call]) -> tuple[float, list[float]]:
     """(calls per second, milliseconds of each) with so many clients at once."""
     waiting, times = list(reversed(calls)), []
 
-    async def client() -> None:
-        while waiting:
-            call, begun = waiting.pop(), time.perf_counter()
-            await call()
+    def client() -> None:
+        while True:
+            try:
+                call = waiting.pop()
+            except IndexError:
+                return
+            begun = time.perf_counter()
+            call()
             times.append((time.perf_counter() - begun) * 1000)
 
     begun = time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(clients)))
+    with ThreadPoolExecutor(clients) as pool:
+        for done in [pool.submit(client) for _ in range(clients)]:
+            done.result()
     return len(calls) / (time.perf_counter() - begun), times
 
 
@@ -110,14 +136,14 @@ def row(name: str, unit: str, figures: list[float], goal: float | None, note: st
     return Row(name=name, unit=unit, ours=figures[0], peer=peer, goal=goal if peer else None, note=note, floor=True)
 
 
-async def ingest(sides: list[Side], phantom: Phantom, total: int, tag: int) -> list[Row]:
+def ingest(sides: list[Side], phantom: Phantom, total: int, tag: int) -> list[Row]:
     found = []
     for clients, base in ((1, tag), (4, tag + 500)):
         rates, p99 = [], []
         for side in sides:
             files = [phantom.file(base + n // 100, n % 100) for n in range(total)]
             calls = [lambda part=files[i : i + 10], to=side: to.store(part) for i in range(0, total, 10)]
-            rate, times = await timed(clients, calls)
+            rate, times = timed(clients, calls)
             rates.append(rate * 10)
             p99.append(p(times, 0.99))
         found.append(row(f"STOW ×10, {clients} clients", "/s", rates, 3))
@@ -127,7 +153,7 @@ async def ingest(sides: list[Side], phantom: Phantom, total: int, tag: int) -> l
     return found
 
 
-async def compare(
+def compare(
     name: str, sides: list[Side], make: Callable[[Side, int], Call], *, count: int, clients: int, goal: float
 ) -> Row:
     """Calls per second of the same question, the sides in turn, the better of two rounds."""
@@ -135,13 +161,13 @@ async def compare(
     median = [0.0] * len(sides)
     for _ in range(2):
         for i, side in enumerate(sides):
-            rate, times = await timed(clients, [make(side, n) for n in range(count)])
+            rate, times = timed(clients, [make(side, n) for n in range(count)])
             if rate > best[i]:
                 best[i], median[i] = rate, p(times, 0.5)
     return row(name, "/s", best, goal, "p50 " + " / ".join(f"{m:.1f}" for m in median) + " ms")
 
 
-async def retrieval(sides: list[Side], study: int, *, scale: int) -> list[Row]:
+def retrieval(sides: list[Side], study: int, *, scale: int) -> list[Row]:
     series = f"/studies/2.25.9{study}/series/2.25.9{study}.1"
 
     def instance(n: int) -> str:
@@ -168,7 +194,7 @@ async def retrieval(sides: list[Side], study: int, *, scale: int) -> list[Row]:
         ("series metadata, 100 instances", asks(lambda *_: f"{series}/metadata", dicom_json), max(2, scale), 1, 30),
     ]
     return [
-        await compare(name, sides, make, count=count, clients=clients, goal=goal)
+        compare(name, sides, make, count=count, clients=clients, goal=goal)
         for name, make, count, clients, goal in questions
     ]
 
@@ -183,11 +209,11 @@ SEARCHES = {
 }
 
 
-async def searching(sides: list[Side], first: int, studies: int, *, scale: int) -> list[Row]:
+def searching(sides: list[Side], first: int, studies: int, *, scale: int) -> list[Row]:
     tiny = Phantom(side=16)
     for side in sides:
         files = [tiny.file(first + n, 0, PatientName=f"BENCH^P{n}") for n in range(studies)]
-        await timed(4, [lambda part=files[i : i + 20], to=side: to.store(part) for i in range(0, studies, 20)])
+        timed(4, [lambda part=files[i : i + 20], to=side: to.store(part) for i in range(0, studies, 20)])
 
     found = []
     for name, query in SEARCHES.items():
@@ -195,13 +221,22 @@ async def searching(sides: list[Side], first: int, studies: int, *, scale: int) 
             text = query.format(n=first + n % studies, offset=n * 37 % max(studies - 50, 1))
             return lambda: side.get(f"/studies?limit=50&{text}", "application/dicom+json")
 
-        counts = [len(json.loads(await side.get(f"/studies?limit=50&{query.format(n=first, offset=0)}",
+        counts = [len(json.loads(side.get(f"/studies?limit=50&{query.format(n=first, offset=0)}",
                   "application/dicom+json") or b"[]")) for side in sides]  # fmt: skip
         note = "" if len(set(counts)) == 1 else f"; answers differ: {counts[0]} and {counts[1]} studies"
         goal = 10 if name != "accession" else 1
         title = f"QIDO {name}, {studies} studies{note}"
-        found.append(await compare(title, sides, ask, count=4 * scale, clients=1, goal=goal))
+        found.append(compare(title, sides, ask, count=4 * scale, clients=1, goal=goal))
     return found
+
+
+def measure(sides: list[Side], instances: int, studies: int, scale: int) -> list[Row]:
+    """Everything that both sides are asked, in turn."""
+    return [
+        *ingest(sides, Phantom(side=512), instances, 1000),
+        *retrieval(sides, 1000, scale=scale),
+        *searching(sides, 3000, studies, scale=scale),
+    ]
 
 
 async def rows(folder: Path, *, instances: int, studies: int, scale: int) -> tuple[list[Row], dict[str, str]]:
@@ -211,24 +246,22 @@ async def rows(folder: Path, *, instances: int, studies: int, scale: int) -> tup
     )  # fmt: skip
     said = json.loads(await child.stdout.readline())
     person = await Person(said["url"]).sign_in(said["login"])
-    own = {"Origin": said["url"], "X-CSRF-Token": person.csrf}
-    sides = [Side("ours", f"{said['url']}/dicom-web", person.session, own, said["pids"])]
+    cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in person.session.cookie_jar)
+    await person.session.close()
+    own = {"Origin": said["url"], "X-CSRF-Token": person.csrf, "Cookie": cookies}
+    sides = [Side("ours", f"{said['url']}/dicom-web", own, said["pids"])]
     peer, versions = None, {"orthanc": "not installed"}
     if archive_peer.find() is not None:
         peer = await archive_peer.Orthanc(folder / "orthanc").start()
         versions = {"orthanc": peer.version}
-        sides.append(Side("orthanc", peer.url, aiohttp.ClientSession(headers=archive_peer.LOGIN), {}, peer.pids))
+        sides.append(Side("orthanc", peer.url, archive_peer.LOGIN, peer.pids))
     try:
-        found = await ingest(sides, Phantom(side=512), instances, 1000)
-        found += await retrieval(sides, 1000, scale=scale)
-        found += await searching(sides, 3000, studies, scale=scale)
+        found = await asyncio.to_thread(measure, sides, instances, studies, scale)
         for side in sides[:1]:
             server, *workers = side.memory()
             found.append(Row(name="memory of the server (PSS)", unit="MB", ours=server, goal=250))
             found.append(Row(name="memory of the largest worker (PSS)", unit="MB", ours=max(workers), goal=200))
     finally:
-        for side in sides:
-            await side.session.close()
         if peer is not None:
             await peer.stop()
         child.stdin.close()

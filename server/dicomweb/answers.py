@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any
 
@@ -122,8 +122,7 @@ async def send(
         response.enable_chunked_encoding()
     await response.prepare(request)
     try:
-        for piece in pieces:
-            await _write(response, archive, piece)
+        await _write(response, archive, pieces)
     except DicomError as error:
         # The status is out: an end that looks whole would be a lie.
         log.warning("answer broken off", extra={"error": error.reason})
@@ -143,21 +142,57 @@ async def _heads_only(request: web.Request, heads: dict[str, str], total: int | 
     return response
 
 
-async def _write(response: web.StreamResponse, archive: Archive, piece: Piece) -> None:
-    if isinstance(piece, Later):
-        for inner in await piece.find():
-            await _write(response, archive, inner)
+async def _write(response: web.StreamResponse, archive: Archive, pieces: list[Piece]) -> None:
+    """Pieces that only have to be read go out in batches, the next one read while the last one is sent."""
+    reading: asyncio.Task[bytes] | None = None
+    batch: list[bytes | ByteRange] = []
+    size = 0
+
+    async def flush() -> None:
+        nonlocal reading, batch, size
+        last, reading = reading, asyncio.create_task(_read(archive, batch)) if batch else None
+        batch, size = [], 0
+        if last is not None:
+            await response.write(await last)
+
+    try:
+        for piece in pieces:
+            if isinstance(piece, Made | Later):
+                await flush()
+                await flush()
+                found = [await piece.make()] if isinstance(piece, Made) else await piece.find()
+                await _write(response, archive, [*found])
+                continue
+            for part in _split(piece):
+                batch.append(part)
+                size += len(part) if isinstance(part, bytes) else part.length
+                if size >= _CHUNK:
+                    await flush()
+        await flush()
+        await flush()
+    finally:
+        if reading is not None:
+            reading.cancel()
+
+
+def _split(piece: bytes | ByteRange) -> Iterator[bytes | ByteRange]:
+    length = len(piece) if isinstance(piece, bytes) else piece.length
+    if length <= _CHUNK:
+        yield piece
         return
-    if isinstance(piece, Made):
-        piece = await piece.make()
-    if isinstance(piece, bytes):
-        for start in range(0, len(piece), _CHUNK):
-            await response.write(piece[start : start + _CHUNK])
-        return
-    for start in range(0, piece.length, _CHUNK):
-        length = min(_CHUNK, piece.length - start)
-        span = ByteRange(pack=piece.pack, offset=piece.offset + start, length=length)
-        await response.write(await asyncio.to_thread(archive.read, span))
+    for start in range(0, length, _CHUNK):
+        size = min(_CHUNK, length - start)
+        if isinstance(piece, bytes):
+            yield piece[start : start + size]
+        else:
+            yield ByteRange(pack=piece.pack, offset=piece.offset + start, length=size)
+
+
+async def _read(archive: Archive, batch: list[bytes | ByteRange]) -> bytes:
+    def read() -> bytes:
+        return b"".join(part if isinstance(part, bytes) else archive.read(part) for part in batch)
+
+    return await asyncio.to_thread(read)
 
 
 async def _first_made(pieces: list[Piece]) -> list[Piece]:

@@ -226,3 +226,27 @@ async def test_an_implicit_instance_keeps_its_pixels_in_place(service):
     old, new = pydicom.dcmread(io.BytesIO(data)), pydicom.dcmread(io.BytesIO(body))
     assert new.file_meta.TransferSyntaxUID == EXPLICIT_LE and new == old
     assert str(new.PatientName) == "Zhang^San=张^三"
+
+
+@module_loop
+async def test_a_large_study_is_streamed_part_after_part_in_order(service):
+    service.scope = Scope(organisations=frozenset({"A"}), holder="A")
+    files = []
+    for n in range(1, 7):
+        pixels = bytes([n]) * (2 * 1024 * 700)
+        data = make(
+            f"1.66.1.{n}", study="1.66", series="1.66.1", pixels=pixels, Rows=700, Columns=1024, InstanceNumber=n
+        )
+        assert (await service.archive.ingest(data, organisation="A", source="test")).outcome == "stored"
+        files.append(data)
+    accept = "multipart/related; type=application/dicom; transfer-syntax=*"
+    response, body = await get(service, "/dicom-web/studies/1.66", accept)
+    assert len(body) == int(response.headers["Content-Length"]) > 8 << 20
+    assert [data[132:] for _, data in parts_of(response, body)] == [data[132:] for data in files]
+    response, body = await get(
+        service, "/dicom-web/studies/1.66", f"multipart/related; type=application/dicom; transfer-syntax={J2K}"
+    )
+    assert [pydicom.dcmread(io.BytesIO(data)).InstanceNumber for _, data in parts_of(response, body)] == list(
+        range(1, 7)
+    )
+    assert response.headers["Transfer-Encoding"] == "chunked"
