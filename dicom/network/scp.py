@@ -61,7 +61,17 @@ class Listener:
     async def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
         """Open one port; returns its number. Raises OSError."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(self._accept, host, port, ssl=context, backlog=256)
+        # A silent handshake is bounded like a silent association.
+        handshake = self._limits.artim_seconds if context is not None else None
+        server = await loop.create_server(
+            self._accept,
+            host,
+            port,
+            ssl=context,
+            backlog=256,
+            ssl_handshake_timeout=handshake,
+            ssl_shutdown_timeout=handshake,
+        )
         self._servers.append(server)
         number: int = server.sockets[0].getsockname()[1]
         return number
