@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from dicom.archive import Archive
 from dicom.elements import Window
-from dicom.errors import DicomError
+from dicom.errors import DicomError, UnsupportedError
 from dicom.model import InstanceRow
 from dicom.network import dimse, pdu
 from dicom.network.association import Association
 from dicom.network.dimse import DATASET, NO_DATASET
+from dicom.network.implicit import MOST, to_implicit
 from dicom.network.negotiation import STORAGE_COMMITMENT, VERIFICATION
 from dicom.network.ports import Address
 from dicom.network.records import Record, write_record
@@ -107,9 +108,10 @@ def context_for(contexts: Sequence[Context], row: InstanceRow) -> Context | None
     for context in mine:
         if context.transfer == row.transfer_syntax:
             return context
-    for context in mine:
-        if context.transfer == EXPLICIT_LE and not why_not(row, EXPLICIT_LE):
-            return context
+    for wanted in _PLAIN:
+        for context in mine:
+            if context.transfer == wanted and not why_not(row, EXPLICIT_LE):
+                return context
     return None
 
 
@@ -123,8 +125,10 @@ async def send_instance(
     """C-STORE one stored instance; the status. Raises AssociationEndedError; other DicomErrors before any byte left."""
     if context.transfer == row.transfer_syntax:
         dataset = _stored(archive, row)
-    else:
+    elif context.transfer == EXPLICIT_LE:
         dataset = await _converted(archive, row)
+    else:
+        dataset = await _implicit(archive, row)
     message = association.next_message()
     values: dict[str, int | str] = {
         "field": dimse.C_STORE, "message": message, "priority": 0, "dataset": DATASET,
@@ -172,6 +176,23 @@ async def _converted(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]
         yield made.tail
 
     return parts()
+
+
+async def _implicit(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
+    """For a receiver that takes the default syntax alone. In memory: such receivers are old and take small images."""
+    parts, size = [], 0
+    source = _stored(archive, row) if row.transfer_syntax == EXPLICIT_LE else await _converted(archive, row)
+    async for chunk in source:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > MOST:
+            raise UnsupportedError(code="too_large_for_implicit")
+    pieces = await asyncio.to_thread(lambda: to_implicit(b"".join(parts)))
+
+    async def rewritten() -> AsyncIterator[bytes]:
+        yield b"".join(pieces)
+
+    return rewritten()
 
 
 def proposals_for(rows: Sequence[InstanceRow]) -> list[tuple[list[pdu.Proposal], list[InstanceRow]]]:
