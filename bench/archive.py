@@ -226,7 +226,7 @@ def searching(sides: list[Side], first: int, studies: int, *, scale: int) -> lis
         note = "" if len(set(counts)) == 1 else f"; answers differ: {counts[0]} and {counts[1]} studies"
         goal = 10 if name != "accession" else 1
         title = f"QIDO {name}, {studies} studies{note}"
-        found.append(compare(title, sides, ask, count=4 * scale, clients=1, goal=goal))
+        found.append(compare(title, sides, ask, count=2 * scale, clients=1, goal=goal))
     return found
 
 
