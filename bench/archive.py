@@ -217,6 +217,7 @@ def searching(sides: list[Side], first: int, studies: int, *, scale: int) -> lis
 
     found = []
     for name, query in SEARCHES.items():
+
         def ask(side: Side, n: int, query: str = query) -> Call:
             text = query.format(n=first + n % studies, offset=n * 37 % max(studies - 50, 1))
             return lambda: side.get(f"/studies?limit=50&{text}", "application/dicom+json")

@@ -247,7 +247,9 @@ async def test_wado_uri_shows_nothing_outside_the_scope(service):
 
 
 async def test_capabilities_list_every_route_in_both_forms(service):
-    response = await service.client.options("/dicom-web/", headers={"Accept": "application/json", "Accept-Encoding": ""})
+    response = await service.client.options(
+        "/dicom-web/", headers={"Accept": "application/json", "Accept-Encoding": ""}
+    )
     value = json.loads(await response.read())["application"]["resources"]
     assert response.status == 200 and value["@base"].endswith("/dicom-web/")
     listed = {(m["@name"], r["@path"]) for r in value["resource"] for m in r["method"]}
