@@ -331,7 +331,7 @@ def test_the_paper_is_verified_without_telling_anything_clinical(world: World) -
     found = describe_code(world.uow, version.code.lower().replace("-", " "))
     assert (found.number, found.n, found.newest, found.signers) == (case.number, 1, True, ("名expert",))
     assert "张三" not in repr(found)
-    assert "ST" not in repr(found)
+    assert "ST" not in repr(found).replace(version.code, "")      # a code may hold any two letters
     assert describe_code(world.uow, "AAAA-BBBB-CCCC-DDDD") is None
     assert describe_code(world.uow, "") is None
 
