@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from pydicom.uid import UID_dictionary
-
 from dicom.network import pdu
 from dicom.network.records import SYNTAXES
 from dicom.network.terms import Context
@@ -33,6 +31,8 @@ ACCEPTED, NO_ABSTRACT, NO_TRANSFER = 0, 3, 4
 @cache
 def is_storage(uid: str) -> bool:
     """Whether an abstract syntax is one of stored objects: the standard's, or a manufacturer's own."""
+    from pydicom.uid import UID_dictionary  # large: loaded with the first association, not with the server
+
     if not uid.startswith(_STANDARD):
         return True
     known = UID_dictionary.get(uid)

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from pydicom.datadict import dictionary_VR
-
 from dicom import charset as charsets
 from dicom.charset import Charset
 from dicom.elements import LONG_VRS, UNDEFINED, Budget, Walker, Window
@@ -79,6 +77,8 @@ def record(values: Mapping[int, Any]) -> Record:
 @cache
 def vr_of(tag: int) -> str:
     """VR of a public tag; UN if unknown or private, UL for a group's length."""
+    from pydicom.datadict import dictionary_VR  # a large dictionary: loaded with the first query, not with the server
+
     if not tag & 0xFFFF:
         return "UL"
     try:

@@ -9,6 +9,7 @@ from dicom.network import negotiation as uids
 from dicom.network.commitment import commit
 from dicom.network.find import find, find_worklist
 from dicom.network.performed import create_step, set_step
+from dicom.network.records import vr_of
 from dicom.network.retrieve import get, move
 from dicom.network.scp import Service, echo
 
@@ -25,3 +26,9 @@ SERVICES: Mapping[tuple[str, int], Service] = {
     (uids.PERFORMED_STEP, dimse.N_CREATE): create_step,
     (uids.PERFORMED_STEP, dimse.N_SET): set_step,
 }
+
+
+def warm() -> None:
+    """Load the dictionaries that the first association would otherwise wait for. Blocks."""
+    uids.is_storage(uids.VERIFICATION)
+    vr_of(0x00100010)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, Literal
 
@@ -72,15 +72,18 @@ class House:
 
     def __init__(
         self, work: Work, archive: Archive, matcher: Matcher, *, titles: Sequence[str], zone: tzinfo,
-        tls: Callable[[], ssl.SSLContext],
+        tls: Callable[[], ssl.SSLContext], ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._work, self._archive, self._matcher = work, archive, matcher
         self._titles = frozenset(titles)
         self._zone = zone
         self._tls = tls
+        self._ready = ready
 
     async def admit(self, call: Call) -> Device | None:
-        """See Backend.admit."""
+        """See Backend.admit. The port is open before the archive's workers are: who calls early waits for them."""
+        if self._ready is not None:
+            await self._ready()
         if call.called not in self._titles:
             raise NoSuchTitleError
         row = await self._work.read(

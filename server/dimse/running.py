@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from dicom.network.scp import Listener
-from dicom.network.services import SERVICES
+from dicom.network.services import SERVICES, warm
 from dicom.network.terms import NetworkLimits
 from server import keys
 from server.dicomweb.ports import ARCHIVE
@@ -33,7 +34,7 @@ def prepare(app: web.Application) -> None:
     given = settings.dimse
     house = House(
         work, archive, Matcher(archive, work, app[keys.TASKS]), titles=given.titles, zone=app[keys.ZONE],
-        tls=lambda: outgoing_context(given),
+        tls=lambda: outgoing_context(given), ready=app[keys.ARCHIVE_STARTED].wait if app[keys.BACKGROUND] else None,
     )
     app[HOUSE] = house
     app[DIMSE] = Listener(house, archive, services=SERVICES, limits=limits_of(given))
@@ -60,7 +61,7 @@ async def ports(app: web.Application) -> AsyncIterator[None]:
         wanted.append((given.tls_port, tls_context(given)))
     demo = app[keys.SETTINGS].demo and not wanted and app[keys.BACKGROUND]
     if wanted or demo:
-        await app[keys.ARCHIVE_STARTED].wait()
+        app[keys.TASKS].once("warm_dimse", asyncio.to_thread(warm))
     for number, context in wanted or ([(DEMO_PORT, None)] if demo else []):
         try:
             app[DIMSE_PORTS].append(await listener.listen(given.host, number, context))
