@@ -43,6 +43,7 @@ function newOrder(form) {
   }
   let timer;
   search.addEventListener('input', () => { clearTimeout(timer); timer = setTimeout(look, 250); });
+  if (search.value.trim()) look(); // typed before this module had come
   search.addEventListener('keydown', (event) => {
     if (event.key === 'Enter') { event.preventDefault(); clearTimeout(timer); look(); }
     if (event.key === 'ArrowDown') { event.preventDefault(); found.querySelector('button')?.focus(); }
