@@ -102,4 +102,5 @@ hotkeys(t('到处可用'), [
   { key: '?', label: t('显示快捷键'), run: () => { showKeys(); } },
 ]);
 
+document.documentElement.dataset.ready = ''; // from here on the page listens to keys
 if (document.body.dataset.role in { clinic_doctor: 1, expert: 1, technician: 1, dispatcher: 1 }) startAlerts();

@@ -111,6 +111,7 @@ class Site:
         await page.wait_for_selector(".topbar")
         if path != "/":
             await page.goto(re.sub(r"(//[^/]+).*", rf"\1{path}", page.url))
+        await page.wait_for_selector("html[data-ready]", state="attached")
         return page
 
     async def enter(self, who: str, person, path: str = "/", **options) -> Page:

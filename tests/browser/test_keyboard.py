@@ -86,7 +86,7 @@ async def test_from_request_to_receipt_without_a_mouse(tmp_path, passwords):
 
         expert = await sign_in(cast, "expert", cast.city.expert)
         await expert.wait_for_selector(f".wl-row[data-id='{identity}']")
-        await until(expert, "document.getElementById('live').dataset.live !== ''")      # the page listens to keys
+        await until(expert, "document.getElementById('live').dataset.live !== '' && document.documentElement.dataset.ready === ''")
         await expert.keyboard.press("j")
         await expert.keyboard.press("a")
         await expert.wait_for_url(re.compile(rf"/consultations/{identity}$"))

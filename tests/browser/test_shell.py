@@ -58,6 +58,8 @@ async def test_who_serves_in_two_places_is_asked_where_they_are_and_goes_on_to_w
     await page.fill("#f-login", city.doctor.login)
     await page.fill("#f-password", PASSWORD)
     await page.press("#f-password", "Enter")
+    await page.wait_for_selector("#places")
+    await page.wait_for_selector("html[data-ready]", state="attached")
     await page.click(f"#places [data-place='{second}']")
     await page.wait_for_url("**/orders")
     assert await page.inner_text(".topbar .place b") == "建德乡镇"

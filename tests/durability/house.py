@@ -346,13 +346,18 @@ class House:
         reader, packs = IndexReader(root / "index.sqlite"), PackReader(root)
         found: dict[str, str] = {}
         try:
-            rows = reader.instances(Scope.everything(), Query(), 100_000)
+            # The restarted server finishes uploads meanwhile: both lists must be of the same moment.
+            for _ in range(100):
+                rows = reader.instances(Scope.everything(), Query(), 100_000)
+                studies = reader.studies(Scope.everything(), Query(), 100_000)
+                if len(reader.instances(Scope.everything(), Query(), 100_000)) == len(rows):
+                    break
             for row in rows:
                 data = packs.read(*_span(row))
                 assert hashlib.sha256(data[row.place.prefix_length :]).hexdigest() == row.digest
                 found[row.sop_uid] = row.digest
             counts = Counter(x.study_uid for x in rows)
-            for study in reader.studies(Scope.everything(), Query(), 100_000):
+            for study in studies:
                 assert study.instance_count == counts.pop(study.study_uid)
             assert not counts
         finally:
