@@ -139,7 +139,7 @@ async def site(chromium, app, city) -> Site:
     assert site.trouble == []
 
 
-async def until(page: Page, expression: str, *, seconds: float = 20) -> None:
+async def until(page: Page, expression: str, *, seconds: float = 45) -> None:
     """Until the expression holds. (wait_for_function evaluates inside the page, where our CSP forbids it.)"""
     async with asyncio.timeout(seconds):
         while not await page.evaluate(expression):

@@ -97,7 +97,7 @@ class Cast:
                 viewport={"width": size[0], "height": size[1]}, accept_downloads=True,
                 locale="en-GB" if self.lang == "en" else "zh-CN",
             )
-            context.set_default_timeout(30_000)
+            context.set_default_timeout(45_000)
             await context.add_init_script(WATCH_CSP)
             context.on("page", self.watch)
             foreign = re.compile(rf"^(?!http://\w+\.localhost:{self.port}/|blob:|data:|about:)")
@@ -181,7 +181,7 @@ async def holds(page: Page, expression: str, arg=None) -> bool:
         raise
 
 
-async def until(page: Page, expression: str, *, arg=None, seconds: float = 20) -> None:
+async def until(page: Page, expression: str, *, arg=None, seconds: float = 45) -> None:
     """Until the expression holds. (Playwright's own waiting evaluates strings in the page, which our CSP forbids.)"""
     try:
         async with asyncio.timeout(seconds):

@@ -38,7 +38,6 @@ async def register(page, name="周小雨"):
 
 async def test_from_registration_to_the_accepted_consultation(site, city, shots):
     page = await site.enter("clinic", city.doctor, "/consultations/new")
-    page.set_default_timeout(10000)
     await register(page)
     await page.wait_for_url(re.compile("/edit$"))
     await page.wait_for_selector("#checks .done")
@@ -86,7 +85,6 @@ async def test_from_registration_to_the_accepted_consultation(site, city, shots)
 
 async def test_an_emergency_with_an_unknown_patient_rings_and_its_form_is_finished_meanwhile(site, city, shots):
     page = await site.enter("clinic", city.doctor, "/")
-    page.set_default_timeout(10000)
     await page.click(".button-stat")
     await page.click("text=身份不明")
     await page.check("input[name=sex][value=M]")
@@ -114,7 +112,6 @@ async def test_an_emergency_with_an_unknown_patient_rings_and_its_form_is_finish
 
 async def test_patients_are_found_by_pinyin_warned_of_twice_and_merged(site, city, shots):
     page = await site.enter("clinic", city.doctor, "/patients")
-    page.set_default_timeout(10000)
     await page.click("#register")
     await page.fill("#f-name", "周小雨")
     await page.fill("#f-number", "110105194912310021")
@@ -169,7 +166,6 @@ async def in_english(page):
 
 async def test_in_english_a_case_with_a_photograph_shows_no_chinese_but_what_people_wrote(site, city, shots):
     page = await site.enter("clinic", city.doctor, "/patients", lang="en")
-    page.set_default_timeout(10000)
     await in_english(page)
     await page.click("#register")
     await in_english(page)

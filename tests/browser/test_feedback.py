@@ -30,7 +30,6 @@ async def path(app, city):
 async def test_the_clinic_answers_by_keyboard_and_the_expert_sees_it_and_rates_the_request(site, city, path, shots):
     expert = await site.enter("expert", city.expert, path, lang="en")
     page = await site.enter("clinic", city.doctor, path)
-    page.set_default_timeout(10000)
     await page.locator("[data-doing=ask_feedback]").focus()
     await page.keyboard.press("Enter")
     await page.wait_for_selector("dialog[open]")

@@ -260,7 +260,7 @@ class Walk:
                 viewport={"width": DESKTOP[0], "height": DESKTOP[1]},
                 locale="en-GB" if self.lang == "en" else "zh-CN", timezone_id="Asia/Shanghai", reduced_motion="reduce",
             )  # fmt: skip
-            context.set_default_timeout(30_000)
+            context.set_default_timeout(45_000)
             await context.add_init_script(WATCH_CSP)
             await context.add_init_script(NAME_CAMERA)
             if login is not None:

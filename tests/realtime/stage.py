@@ -163,7 +163,7 @@ def speaking_chromium(folder: Path) -> Chromium:
     return Chromium(f"--use-file-for-fake-audio-capture={write_speech(folder / 'speech.wav')}")
 
 
-async def until(page: Page, condition: str, *, arg=None, seconds: float = 20) -> None:
+async def until(page: Page, condition: str, *, arg=None, seconds: float = 45) -> None:
     """Polls a condition in the page. (Playwright's own waiting needs eval inside the page, which our CSP forbids.)"""
     script = condition if condition.startswith(("async", "(")) else f"() => {condition}"
     try:
