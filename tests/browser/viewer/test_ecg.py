@@ -64,6 +64,7 @@ def top_of(alpha, column, above, below):
 
 @pytest.mark.parametrize("ratio", [1, 2])
 async def test_peak_and_interval_on_the_canvas_are_the_files(site, ratio):
+    site.expected = ("willReadFrequently",)     # it is the test that reads the canvas again and again
     page = await opened(site, scale=ratio)
     for layout, speed, gain in (("3x4", 25, 10), ("12x1", 50, 10), ("6x2", 25, 5)):
         await page.evaluate(f"ecg.setLayout('{layout}'), ecg.setSpeed({speed}), ecg.setGain({gain})")
