@@ -166,12 +166,12 @@ async def test_an_emergency_that_was_silenced_rings_once_more_and_the_clinic_see
     row = await put(site, city, urgency=m.Urgency.STAT, minutes_ago=0)
     clinic = await site.enter("clinic", city.doctor, f"/consultations/{row.id}")
     await clinic.wait_for_selector(".ring-card")
-    await clinic.wait_for_timeout(2000)      # the page has opened its stream, which nothing on it shows
     await page.click(".ringing >> text=静音")
     assert await page.locator(".ringing").count() == 0
     clock.advance(minutes=1)
     await app[keys.WORK].run(expire_offers)
     await page.wait_for_selector(".ringing")
+    await clinic.wait_for_timeout(3000)      # four minutes in life: the clinic's page has drawn itself anew and listens
     clock.advance(minutes=4)
     await app[keys.WORK].run(expire_offers)
     await page.wait_for_selector(".ringing", state="detached")
