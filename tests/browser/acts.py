@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image, ImageDraw
-from playwright.async_api import Page
+from playwright.async_api import Error, Page
 
 from tests.browser.material import hounsfield, shown
 from tests.browser.playing import Cast, until
@@ -199,9 +199,19 @@ async def open_study(cast: Cast, page: Page, modality: str) -> None:
     await until(page, "Boolean(window.viewer)")
 
 
+async def go(page: Page, address: str) -> None:
+    """There, even if the page is drawing itself anew at this very moment, which cuts a navigation short."""
+    try:
+        await page.goto(address)
+    except Error as error:
+        if "interrupted by another navigation" not in error.message:
+            raise
+        await page.goto(address)
+
+
 async def enter_room(cast: Cast, page: Page, who: str, case: Case) -> None:
     """The consultation's own button, the precheck, in."""
-    await page.goto(cast.url(who, f"/consultations/{case.id}"))
+    await go(page, cast.url(who, f"/consultations/{case.id}"))
     here = page.locator("#case-state [data-doing=check_in].button-primary")
     if await here.count():
         await here.click()
@@ -233,7 +243,7 @@ async def write_report(cast: Cast, page: Page, case: Case) -> None:
     if page.url == cast.url("expert", f"/consultations/{case.id}"):
         await page.click("#case-state a.button-primary[href$='/report']")
     else:
-        await page.goto(cast.url("expert", f"/consultations/{case.id}/report"))
+        await go(page, cast.url("expert", f"/consultations/{case.id}/report"))
     await page.locator("#f-answers-1").wait_for()
     for n, answer in enumerate(ANSWERS, 1):
         await page.fill(f"#f-answers-{n}", answer)

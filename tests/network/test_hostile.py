@@ -53,7 +53,7 @@ async def connect(port):
 
 
 async def unit(reader):
-    kind, length = pdu.parse_header(await asyncio.wait_for(reader.readexactly(6), 5))
+    kind, length = pdu.parse_header(await asyncio.wait_for(reader.readexactly(6), 45))
     return kind, await reader.readexactly(length)
 
 
@@ -67,7 +67,7 @@ async def associated(port, request=REQUEST):
 
 async def ended(reader):
     """What came before the connection closed."""
-    return await asyncio.wait_for(reader.read(), 5)
+    return await asyncio.wait_for(reader.read(), 45)
 
 
 async def settle(condition):

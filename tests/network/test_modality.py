@@ -161,7 +161,7 @@ async def test_a_device_that_listens_nowhere_hears_of_its_commitment_on_the_same
         status, _ = link.send_n_action(
             references((CT, "1.2.3.1"), (CT, "9.9")), 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
         )
-        assert arrived.wait(5)
+        assert arrived.wait(45)
         return status.Status
 
     status = await modality(

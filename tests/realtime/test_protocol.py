@@ -16,7 +16,7 @@ from tests.realtime.world import CASE, SDP, Hall
 async def closed_with(browser, code: schema.Close) -> dict:
     """Reads on until the socket ends; it must say why and use the code's number."""
     last = {}
-    while (message := await browser.ws.receive(timeout=5)).type is WSMsgType.TEXT:
+    while (message := await browser.ws.receive(timeout=45)).type is WSMsgType.TEXT:
         last = message.json()
     assert last == {"type": "closed", "code": code.value}
     assert browser.ws.close_code == schema.CLOSE_CODES[code]
@@ -398,7 +398,7 @@ class TestRefusals:
     async def test_a_frame_over_the_sockets_limit_ends_that_socket_only(self, hall: Hall):
         doctor, expert = await hall.both()
         await doctor.raw("x" * (schema.SOCKET_LIMIT + 1000))
-        while (await doctor.ws.receive(timeout=5)).type is WSMsgType.TEXT:
+        while (await doctor.ws.receive(timeout=45)).type is WSMsgType.TEXT:
             pass
         assert doctor.ws.close_code == 1009
         assert (await expert.call("hand", up=True))["type"] == "ack"

@@ -45,7 +45,7 @@ async def enter(browser, case, *, tab="t1"):
     session = (await ask(browser, "POST", f"/api/consultations/{case}/session"))["session"]
     ws = await browser.ws_connect("/socket", headers={"Origin": browser.origin})
     await ws.send_json({"type": "hello", "v": 1, "token": browser.csrf, "session": session, "tab": tab})
-    welcome = await ws.receive_json(timeout=5)
+    welcome = await ws.receive_json(timeout=45)
     await ws.send_json({"type": "enter", "n": 1})
     await hear(ws, "ack")
     return ws, welcome, session
@@ -53,7 +53,7 @@ async def enter(browser, case, *, tab="t1"):
 
 async def hear(ws, type: str, **fields):
     while True:
-        message = await ws.receive_json(timeout=5)
+        message = await ws.receive_json(timeout=45)
         if message["type"] == type and all(message.get(key) == value for key, value in fields.items()):
             return message
 
@@ -61,7 +61,7 @@ async def hear(ws, type: str, **fields):
 async def ended_by(ws) -> tuple[str, int]:
     """The reason of the last message and the close code."""
     last = {}
-    while (message := await ws.receive(timeout=5)).type is WSMsgType.TEXT:
+    while (message := await ws.receive(timeout=45)).type is WSMsgType.TEXT:
         last = message.json()
     return last.get("code", ""), ws.close_code
 

@@ -153,7 +153,7 @@ class Browser:
 
     async def read(self) -> dict[str, Any]:
         """The next frame, whatever it is."""
-        message = (await self.ws.receive_json(timeout=5))
+        message = (await self.ws.receive_json(timeout=45))
         self.seq = max(self.seq, message.get("seq", 0)) if message["type"] != "welcome" else self.seq
         return message
 

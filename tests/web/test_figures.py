@@ -27,7 +27,7 @@ async def test_an_open_room_and_its_socket_are_counted_and_forgotten(client, cit
         session = (await answer.json())["session"]
     socket = await client.ws_connect("/socket", headers={"Origin": client.origin})
     await socket.send_json({"type": "hello", "v": 1, "token": client.csrf, "session": session, "tab": "t1"})
-    await socket.receive_json(timeout=5)
+    await socket.receive_json(timeout=45)
     now = await figures(client)
     assert (now["huizhen_rooms"], now["huizhen_room_sockets"]) == (1, 1)
     await socket.close()
