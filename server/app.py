@@ -20,6 +20,7 @@ from server.auth.sessions import Sessions
 from server.auth.streams import Streams
 from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
 from server.dimse.running import prepare as prepare_dimse
+from server.hub import Hub
 from server.i18n import english, zone
 from server.metrics import Metrics
 from server.middleware import MIDDLEWARES, add_headers
@@ -37,7 +38,7 @@ from server.tasks import Starting, Tasks
 from server.timekeeping import ClockWatch
 from server.uploading import Uploading
 from server.verifying import Verifying
-from server.work import Hub, Work
+from server.work import Work
 
 LOG = logging.getLogger("huizhen.server")
 

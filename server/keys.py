@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from server.auth.passwords import Passwords, UnknownLogins
     from server.auth.sessions import Sessions, SignedIn
     from server.auth.streams import Streams
+    from server.hub import Hub
     from server.sheets import Sheets
     from server.signing import Signing
     from server.storage.blobs import Blobs
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from server.timekeeping import ClockWatch
     from server.uploading import Uploading
     from server.verifying import Verifying
-    from server.work import Hub, Work
+    from server.work import Work
 
 Clock = Callable[[], datetime]
 
@@ -62,4 +63,6 @@ REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 LOGIN: web.RequestKey[SignedIn] = web.RequestKey("login")
 LOGIN_ENDED: web.RequestKey[bool] = web.RequestKey("login_ended", bool)
 """The browser brought a session cookie that no longer counts: the answer says expired, not signed out."""
+HEARD: web.RequestKey[str] = web.RequestKey("heard", str)
+"""How far the browsers had been told when this request began (server/hub.py)."""
 CANONICAL: web.RequestKey[str] = web.RequestKey("canonical", str)

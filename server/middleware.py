@@ -68,6 +68,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     request_id = given if GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
     request[keys.REQUEST_ID] = request_id
     request[keys.CANONICAL] = canonical(request)
+    request[keys.HEARD] = request.app[keys.HUB].mark()
     REQUEST_ID.set(request_id)
     wish = request.query.get("lang")
     LANG.set(

@@ -1,24 +1,24 @@
 """Runs units of work off the event loop, commits them, and then tells the browsers.
 
-`run` writes: on the one writer thread (SQLite) or one of a few (PostgreSQL, repeated up to three times when it cannot
-serialise, so a function may run more than once and must touch nothing but its unit). `read` runs beside it on a
-read-only snapshot. Nothing is published that is not committed, and a commit is published even if the caller has left.
+`run` writes: on the one writer thread (SQLite; units that wait together share one transaction and its fsync, each in a
+savepoint of its own) or one of a few (PostgreSQL, repeated up to three times when it cannot serialise). On either a
+function may run more than once and must touch nothing but its unit. `read` runs beside it on a read-only snapshot.
+Nothing is published that is not committed, and a commit is published even if the caller has left.
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from consult import model as m
-from consult import people as o
 from consult.rules import Rules
+from server.hub import Hub
 from server.storage.engine import Database
 from server.storage.errors import DatabaseBusy, Retry, StorageUnavailable, translate
 from server.storage.faults import fault
@@ -28,118 +28,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TRIES = 3
+TOGETHER = 32
+"""Units that share a commit at the most."""
 CHECKPOINT_ABOVE = 4 << 20  # bytes of SQLite's log
 _POSTGRES_WRITERS = 4
 
 log = logging.getLogger(__name__)
 
-OnRevoke = Callable[[frozenset[o.MembershipId], m.ConsultationId], None]
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Waiting:
+    """A unit on its way to the writer thread."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """What a subscriber gets: ids, never patient data."""
-
-    topic: str
-    payload: Mapping[str, Any]
-
-
-SNAPSHOT = Note(topic="snapshot", payload={})
-"""Some notes were dropped because the subscriber was slow: fetch everything shown anew."""
-
-
-class Subscription:
-    """The notes of some topics for one browser tab. Add to or take from `topics` at any time."""
-
-    def __init__(self, hub: "Hub", topics: Iterable[str], size: int) -> None:
-        self.topics = set(topics)
-        self._hub = hub
-        self._queue: asyncio.Queue[Note | None] = asyncio.Queue(size)
-
-    async def get(self) -> Note | None:
-        """The next note; None once the subscription is closed."""
-        return await self._queue.get()
-
-    async def __aiter__(self) -> AsyncIterator[Note]:
-        while (note := await self.get()) is not None:
-            yield note
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._hub._forget(self)  # noqa: SLF001 the two are one thing
-        self._put(None)
-
-    def _put(self, note: Note | None) -> None:
-        if self._queue.full():
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            note = None if note is None else SNAPSHOT
-        self._queue.put_nowait(note)
-
-
-class Hub:
-    """In-process publish and subscribe. `publish` and `revoke` may be called from any thread."""
-
-    def __init__(self) -> None:
-        self._subscriptions: set[Subscription] = set()
-        self._on_revoke: list[OnRevoke] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Deliver on this loop (the first `subscribe` binds the running one by itself)."""
-        self._loop = loop
-
-    def subscribe(self, topics: Iterable[str], *, size: int = 64) -> Subscription:
-        """Call on the event loop; close it (or leave its `with`) when the tab has gone."""
-        if self._loop is None:
-            self.bind(asyncio.get_running_loop())
-        subscription = Subscription(self, topics, size)
-        self._subscriptions.add(subscription)
-        return subscription
-
-    def on_revoke(self, callback: OnRevoke) -> Callable[[], None]:
-        """`callback(memberships, consultation)` after the commit that took their access; returns the undo."""
-        self._on_revoke.append(callback)
-        return lambda: self._on_revoke.remove(callback)
-
-    def publish(self, topic: str, payload: Mapping[str, Any]) -> None:
-        self._soon(partial(self._deliver, Note(topic=topic, payload=payload)))
-
-    def revoke(self, memberships: frozenset[o.MembershipId], consultation: m.ConsultationId) -> None:
-        self._soon(partial(self._tell_revoked, memberships, consultation))
-
-    def close(self) -> None:
-        """Ends every subscription, so that open streams finish at shutdown. Call on the event loop."""
-        for subscription in tuple(self._subscriptions):
-            subscription.close()
-
-    def _soon(self, deliver: Callable[[], None]) -> None:
-        if self._loop is None:
-            deliver()
-            return
-        # A loop that has stopped has nobody left to tell.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(deliver)
-
-    def _deliver(self, note: Note) -> None:
-        for subscription in tuple(self._subscriptions):
-            if note.topic in subscription.topics:
-                subscription._put(note)  # noqa: SLF001 the two are one thing
-
-    def _tell_revoked(self, memberships: frozenset[o.MembershipId], consultation: m.ConsultationId) -> None:
-        for callback in tuple(self._on_revoke):
-            try:
-                callback(memberships, consultation)
-            except Exception:
-                log.exception("a revocation callback failed")
-
-    def _forget(self, subscription: Subscription) -> None:
-        self._subscriptions.discard(subscription)
+    fn: Callable[..., Any]
+    args: Any
+    kwargs: Any
+    future: "Future[Any]" = field(default_factory=Future)
 
 
 class Work:
@@ -161,6 +65,7 @@ class Work:
         writers = _POSTGRES_WRITERS if database.postgres else 1
         self._writer = ThreadPoolExecutor(writers, thread_name_prefix="unit-write")
         self._reader = ThreadPoolExecutor(readers, thread_name_prefix="unit-read")
+        self._waiting: deque[_Waiting] = deque()
         self._inside = threading.local()
         self._checkpoint_queued = threading.Event()
 
@@ -171,7 +76,7 @@ class Work:
 
         Raises what `fn` raises (nothing is written then) and StorageUnavailable with its kinds.
         """
-        return await asyncio.wrap_future(self._submit(self._writer, self._write, fn, args, kwargs))
+        return await asyncio.wrap_future(self._submit_write(fn, args, kwargs))
 
     async def read(
         self, fn: Callable[Concatenate[SqlUnitOfWork, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -183,7 +88,7 @@ class Work:
         self, fn: Callable[Concatenate[SqlUnitOfWork, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """`run` for command line and background threads; never call it on the event loop."""
-        return self._submit(self._writer, self._write, fn, args, kwargs).result()
+        return self._submit_write(fn, args, kwargs).result()
 
     def read_sync(
         self, fn: Callable[Concatenate[SqlUnitOfWork, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -196,6 +101,100 @@ class Work:
         self._reader.shutdown(wait=True)
         self._writer.shutdown(wait=True)
         self.database.close()
+
+    def _submit_write(self, fn: Callable[..., T], args: Any, kwargs: Any) -> "Future[T]":
+        if self.database.postgres:
+            return self._submit(self._writer, self._write, fn, args, kwargs)
+        unit = _Waiting(fn=fn, args=args, kwargs=kwargs)
+        self._waiting.append(unit)
+        try:
+            self._submit(self._writer, self._drain, fn, (), {})
+        except Exception:
+            with suppress(ValueError):  # else the thread has it already, and will settle it
+                self._waiting.remove(unit)
+                raise
+        return unit.future
+
+    def _drain(self, _fn: Any, _args: Any, _kwargs: Any) -> None:
+        """Everything that waits now, up to TOGETHER, in one commit. A later call finds what came since, or nothing."""
+        units: list[_Waiting] = []
+        while self._waiting and len(units) < TOGETHER:
+            unit = self._waiting.popleft()
+            if unit.future.set_running_or_notify_cancel():
+                units.append(unit)
+        self._inside.unit = True
+        try:
+            if len(units) < 2 or not self._write_together(units):
+                for unit in units:
+                    self._settle(unit)
+        except BaseException as error:  # not one of ours; whoever waits must not wait for ever
+            for unit in units:
+                if not unit.future.done():
+                    unit.future.set_exception(error)
+            raise
+        finally:
+            self._inside.unit = False
+
+    def _settle(self, unit: _Waiting) -> None:
+        """In a transaction of its own."""
+        try:
+            result = self._write(unit.fn, unit.args, unit.kwargs)
+        except BaseException as error:
+            unit.future.set_exception(error)
+        else:
+            unit.future.set_result(result)
+
+    def _write_together(self, units: list[_Waiting]) -> bool:
+        """False: storage trouble before the commit, nothing is written, and each had better be tried alone."""
+        fate: list[tuple[_Waiting, SqlUnitOfWork, Any, Exception | None]] = []
+        failed: Exception | None = None
+        try:
+            with self.database.write() as connection:
+                for waiting in units:
+                    fault("unit_begun")
+                    savepoint = connection.begin_nested()
+                    unit = SqlUnitOfWork(connection, self.clock(), self.rules)
+                    try:
+                        result = waiting.fn(unit, *waiting.args, **waiting.kwargs)
+                        unit.finish()
+                    except Exception as error:
+                        if translate(error) is not error:
+                            raise
+                        savepoint.rollback()
+                        fate.append((waiting, unit, None, error))
+                    else:
+                        savepoint.commit()
+                        fate.append((waiting, unit, result, None))
+                fault("before_commit")
+                try:
+                    connection.commit()
+                except Exception as error:
+                    failed = error  # who knows what reached the disk: said, never tried again
+        except Exception:
+            if failed is None:
+                return False
+        if failed is not None:
+            for waiting in units:
+                waiting.future.set_exception(translate(failed))
+            return True
+        fault("after_commit_before_publish")
+        for _waiting, unit, _result, wrong in fate:
+            if wrong is None:
+                self._tell(unit)
+        fault("after_commit_before_ack")
+        self._queue_checkpoint()
+        for waiting, _unit, result, wrong in fate:
+            if wrong is None:
+                waiting.future.set_result(result)
+            else:
+                waiting.future.set_exception(wrong)
+        return True
+
+    def _tell(self, unit: SqlUnitOfWork) -> None:
+        for topic, payload in unit.published:
+            self.hub.publish(topic, payload)
+        for memberships, consultation in unit.revoked:
+            self.hub.revoke(memberships, consultation)
 
     def _submit(
         self, pool: ThreadPoolExecutor, how: Callable[..., Any], fn: Callable[..., T], args: Any, kwargs: Any
@@ -233,10 +232,7 @@ class Work:
                 raise
             raise found from None
         fault("after_commit_before_publish")
-        for topic, payload in unit.published:
-            self.hub.publish(topic, payload)
-        for memberships, consultation in unit.revoked:
-            self.hub.revoke(memberships, consultation)
+        self._tell(unit)
         fault("after_commit_before_ack")
         self._queue_checkpoint()
         return result

@@ -1,7 +1,9 @@
 """GET /events: one stream of server-sent events per tab (WHATWG HTML §9.2). Payloads carry ids; pages fetch the rest.
 
-The topics are asked in the query (`?topics=worklist,consultation:<id>`); each is allowed or left out by who asks. The
-stream ends with the login: a revocation sends `session` and closes it at once.
+The topics are asked in the query (`?topics=worklist,consultation:<id>`); each is allowed or left out by who asks.
+`since` is how far the page had heard when it was drawn (`<body data-heard>`); the browser's own Last-Event-ID is newer.
+`snapshot` says that something was missed: fetch anew. The stream ends with the login: a revocation sends `session` and
+closes it at once.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from consult.ports import UnitOfWork
 from server import keys
 from server.api.common import ENCODER
 from server.auth.sessions import SignedIn
+from server.hub import Note, Subscription
 from server.problems import Refused
-from server.work import SNAPSHOT, Note, Subscription
 
 HEARTBEAT_SECONDS = 15.0
 RECHECK_SECONDS = 1.0
@@ -65,6 +67,11 @@ def wanted_topics(request: web.Request) -> tuple[str, ...]:
     return tuple(topics)
 
 
+def heard(request: web.Request) -> str:
+    """The last thing this tab has heard; "" asks for nothing that was before."""
+    return request.headers.get("Last-Event-ID", "") or request.query.get("since", "")
+
+
 async def events(request: web.Request) -> web.StreamResponse:
     """The stream, until the tab or the login goes."""
     login = request[keys.LOGIN]
@@ -81,7 +88,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     take_out = request.app[keys.STREAMS].add(login, gone.set)
     gauge.inc()
     try:
-        with request.app[keys.HUB].subscribe(topics) as subscription:
+        with request.app[keys.HUB].subscribe(topics, since=heard(request)) as subscription:
             await response.prepare(request)
             await response.write(b"retry: 2000\n: open\n\n")
             await pump(request, response, login, subscription, gone)
@@ -115,8 +122,8 @@ async def pump(
                 return
             if next_note in done:
                 note = next_note.result()
-                if note is None or note is SNAPSHOT:
-                    return                      # the server stops, or notes were lost: the page connects and asks anew
+                if note is None:
+                    return                      # the server stops
                 if await still_allowed(request, login, subscription, note):
                     await response.write(encode(note))
                     quiet_since = loop.time()
@@ -144,6 +151,7 @@ async def still_allowed(
 
 
 def encode(note: Note) -> bytes:
-    """One event; its type is the topic, its data {topic, payload}."""
+    """One event; its type is the topic, its data {topic, payload}, its id where to go on."""
     data = ENCODER.encode({"topic": note.topic, "payload": note.payload})
-    return b"event: " + note.topic.encode() + b"\ndata: " + data + b"\n\n"
+    head = f"id: {note.id}\n" if note.id else ""
+    return head.encode() + b"event: " + note.topic.encode() + b"\ndata: " + data + b"\n\n"

@@ -11,7 +11,7 @@ from server import keys
 from server.dicomweb.ports import ARCHIVE
 from server.filing.archive import deliver
 from server.filing.webhook import page_offers
-from server.work import Hub
+from server.hub import Hub
 
 ARCHIVE_SECONDS = 30.0
 PAGER_SECONDS = 15.0

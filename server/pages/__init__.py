@@ -94,13 +94,14 @@ async def render(request: web.Request, template: str, *, status: int = 200, **co
         me = await app[keys.WORK].read(load_me, login.actor)
     now = app[keys.CLOCK]()
     NOW.set(now)
-    values = {
+    values: dict[str, Any] = {
         "me": me,
         "lang": i18n.LANG.get(),
         "csrf": login.csrf if login else "",
         "now": now,
         "page": "",
         "banner": None,
+        "listen_from": request[keys.HEARD],
         "clock_wrong": bool(app[keys.CLOCK_WATCH].behind(now)),
     }
     html = app[keys.TEMPLATES].get_template(template).render(values | context)

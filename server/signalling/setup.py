@@ -12,9 +12,9 @@ from consult.model import ConsultationId
 from consult.people import MembershipId
 from server import keys
 from server.auth.sessions import SignedIn
+from server.hub import SNAPSHOT, Note, Subscription
 from server.signalling.rooms import Rooms
 from server.signalling.socket import Socket
-from server.work import SNAPSHOT, Note, Subscription
 
 ROOMS: web.AppKey[Rooms] = web.AppKey("rooms")
 SWEEP_SECONDS = 1.0

@@ -1,7 +1,7 @@
 // Running session, counts on the tabs, the bell, and the ring for a STAT offer.
 import { api } from './api.js';
 import { t } from './i18n.js';
-import { onState, subscribe } from './live.js';
+import { subscribe } from './live.js';
 import { acceptOffer } from './offers.js';
 import { tick } from './times.js';
 import { el, icon } from './ui.js';
@@ -165,6 +165,5 @@ export function startAlerts() {
   addEventListener('pointerdown', wake);
   addEventListener('keydown', wake);
   subscribe('worklist', refresh);
-  onState(({ again }) => { if (again) refresh(); });
   refresh();
 }

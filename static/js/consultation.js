@@ -288,13 +288,23 @@ form?.addEventListener('submit', async (event) => {
 
 // ---- what others do ---------------------------------------------------------------------------------------------------
 
+/** Whether the page would look different now. Without a note (some were missed) it is asked for. */
+async function moved(note) {
+  if (note) return note.state && (note.state !== data.state || note.feedback || data.ringing);
+  const answer = await fetch(location.href, { headers: { Accept: 'text/html' } }).catch(() => null);
+  if (!answer?.ok || answer.redirected) return false;
+  const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+  const now = JSON.parse(page.getElementById('page-data')?.textContent ?? '{}');
+  return now.state !== data.state || data.ringing;
+}
+
 let stale = false;
 subscribe(`consultation:${data.id}`, async (note) => {
   if (chat && data.chat) {
     const { messages } = await api('GET', url('messages')).catch(() => ({ messages: [] }));
     messages.forEach(addLine);
   }
-  if (stale || !note?.state || (note.state === data.state && !note.feedback && !data.ringing)) return;
+  if (stale || !await moved(note) || stale) return;
   stale = true;
   const typing = text?.value.trim() || document.querySelector('dialog[open]');
   if (!typing) again();

@@ -1,9 +1,11 @@
-// One stream of events per tab. Payloads carry ids only; whoever listens fetches what it may see.
+// One stream of events per tab. Payloads carry ids only; whoever listens fetches what it may see. It begins where the
+// server was when it drew the page, and goes on where it broke off: nothing between is missed.
 import { api, signInAgain } from './api.js';
 
 const listeners = new Map(); // topic → Set of functions
 const watchers = new Set();
 let source = null;
+let heard = document.body.dataset.heard ?? '';
 let opened = '';
 let planned = false;
 let wait = 1000;
@@ -12,9 +14,8 @@ let stopped = false;
 
 function state(now) {
   if (connected === now) return;
-  const again = connected === false && now;
   connected = now;
-  watchers.forEach((fn) => fn({ connected: now, again }));
+  watchers.forEach((fn) => fn(now));
 }
 
 function plan(delay = 0) {
@@ -30,11 +31,11 @@ function open() {
   source = null;
   opened = topics;
   if (!topics) return;
-  source = new EventSource(`/events?topics=${encodeURIComponent(topics)}`);
+  source = new EventSource(`/events?topics=${encodeURIComponent(topics)}&since=${encodeURIComponent(heard)}`);
   source.onopen = () => { wait = 1000; state(true); };
   source.onmessage = (event) => deliver(event);
   for (const topic of listeners.keys()) source.addEventListener(topic, deliver);
-  source.addEventListener('snapshot', () => watchers.forEach((fn) => fn({ connected: true, again: true }))); // notes were dropped
+  source.addEventListener('snapshot', missed);
   source.onerror = () => {
     state(false);
     // CONNECTING: the browser tries again by itself. CLOSED: the server refused (restart, signed out); ask why.
@@ -55,7 +56,13 @@ async function refused() {
   wait = Math.min(wait * 2, 30000);
 }
 
+/** Too long away, or the server is another one: everybody looks for himself. */
+function missed() {
+  for (const [topic, all] of listeners) if (topic !== 'session') all.forEach((fn) => fn(null));
+}
+
 function deliver(event) {
+  heard = event.lastEventId || heard;
   let message = {};
   try {
     message = JSON.parse(event.data || '{}');
@@ -67,7 +74,10 @@ function deliver(event) {
   for (const fn of listeners.get(topic) ?? []) fn(message.payload ?? message);
 }
 
-/** Calls fn(payload) for every event of the topic (docs/architecture.md names them). Returns a function that ends it. */
+/**
+ * Calls fn(payload) for every event of the topic (docs/architecture.md names them), and fn(null) when some may have been
+ * missed, so fetch anew. Returns a function that ends it.
+ */
 export function subscribe(topic, fn) {
   if (!listeners.has(topic)) listeners.set(topic, new Set());
   listeners.get(topic).add(fn);
@@ -79,10 +89,10 @@ export function subscribe(topic, fn) {
   };
 }
 
-/** fn({connected, again}): the stream came (again: after a gap, so fetch anew) or went. */
+/** fn(connected): the stream came or went. */
 export function onState(fn) {
   watchers.add(fn);
-  if (connected !== null) fn({ connected, again: false });
+  if (connected !== null) fn(connected);
   return () => watchers.delete(fn);
 }
 

@@ -33,8 +33,8 @@ export async function mountReportEditor(element, { consultation, onSigned = null
   let draft = await api('POST', `/api/consultations/${consultation}/report`, {});
   const editor = build(element, draft, { onSigned, onAhead });
   const leave = subscribe(`consultation:${consultation}`, async (note) => {
-    if (note?.state) editor.reviewed();
-    if (note?.report !== draft.id || editor.dirty()) return;
+    if (!note || note.state) editor.reviewed();
+    if ((note && note.report !== draft.id) || editor.dirty()) return;
     const newest = await api('GET', `/api/reports/${draft.id}`, undefined, { signIn: false }).catch(() => null);
     if (newest && newest.version > editor.version() && !editor.dirty()) {
       draft = newest;

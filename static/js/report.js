@@ -132,7 +132,7 @@ let leave = () => {};
 function listen() {
   told = false;
   leave = subscribe(`consultation:${data.consultation}`, (note) => {
-    if (told || data.writes || !note?.state) return;
+    if (told || data.writes || (note && !note.state)) return;
     // Reading and acknowledging are notes without a change of state: the lines under the pages are fetched anew.
     fetch(location.href, { credentials: 'same-origin', headers: { Accept: 'text/html' } }).then(async (answer) => {
       if (!answer.ok || answer.redirected) return;

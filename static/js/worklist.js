@@ -181,10 +181,9 @@ const plan = () => {
 };
 subscribe('worklist', plan);
 const live = document.getElementById('live');
-onState(({ connected, again }) => {
+onState((connected) => {
   live.dataset.live = connected ? 'on' : 'off';
   live.lastElementChild.textContent = connected ? t('实时') : t('正在重新连接');
-  if (again) plan();
 });
 
 // ---- filters and search ------------------------------------------------------------------------------------------------

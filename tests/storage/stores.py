@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from server.hub import Hub
 from server.storage import engine, migrations
-from server.work import Hub, Work
+from server.work import Work
 from tests.domain.fakes import FakeUnitOfWork
 
 START = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
