@@ -1,8 +1,7 @@
 """The DICOM upper layer on a socket: bytes ↔ PDUs, driven by the table of `machine` (PS3.8 §9).
 
-Memory is bounded whatever the peer claims: one buffer, grown by what has come and never beyond one unit. Time is
-bounded by ARTIM before and after an association, and by an idle limit whenever we wait for the peer, be it for its
-bytes or for it to take ours.
+Memory is bounded whatever the peer claims (`framing`). Time is bounded by ARTIM before and after an association, and
+by an idle limit whenever we wait for the peer, be it for its bytes or for it to take ours.
 """
 
 from __future__ import annotations
@@ -10,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from dicom.network import pdu
+from dicom.network.framing import Framing
 from dicom.network.machine import Event, ImpossibleEventError, State, step
 from dicom.network.terms import AssociationEndedError, Context, NetworkLimits, RejectedError, Timer, Timers
 
-_REQUEST_LIMIT = 128 << 10  # 128 contexts with all their syntaxes need a fifth of it
-_FIRST_BUFFER = 8 << 10
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
 
-class UpperLayer(asyncio.BufferedProtocol):
+class UpperLayer(asyncio.BufferedProtocol, ABC):
     """Sockets, units, states. What is inside the data is for the class on top of it (`association.Association`)."""
 
     def __init__(
@@ -51,9 +50,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._requested, self._closed = requested, closed
         self._transport: Any = None
         self._socket: Any = None
-        self._buffer = bytearray(_FIRST_BUFFER)
-        self._filled = 0
-        self._limit = _REQUEST_LIMIT
+        self._framing = Framing(limits.max_pdu)
         self._broken = False
         self._artim: Timer | None = None
         self._watch: Timer | None = None
@@ -66,14 +63,17 @@ class UpperLayer(asyncio.BufferedProtocol):
 
     # -- for the class on top
 
+    @abstractmethod
     def _fragment(self, fragment: pdu.Fragment) -> None:
-        raise NotImplementedError
+        """A piece of a message has come. Raises PduError when it does not belong here."""
 
+    @abstractmethod
     def _release_asked(self) -> None:
-        raise NotImplementedError
+        """The peer wants to end; what it sent before comes first."""
 
+    @abstractmethod
     def _forget(self) -> None:
-        raise NotImplementedError
+        """The association is over: drop what nobody will read."""
 
     def _over(self) -> bool:
         return self.state is State.IDLE
@@ -112,61 +112,29 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._wake()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 one PDU is what we have room for
-        if self._filled == len(self._buffer):
-            # Grown by what has come, never by what was claimed; a PDU over the limit was refused before.
-            self._resize(min(2 * len(self._buffer), self._limit + pdu.HEADER))
-        return memoryview(self._buffer)[self._filled :]
-
-    def _resize(self, size: int) -> None:
-        # A new object: the event loop still holds a view of the old one.
-        buffer = bytearray(size)
-        buffer[: self._filled] = memoryview(self._buffer)[: self._filled]
-        self._buffer = buffer
+        return self._framing.room()
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._broken or self._over():
             return
         self._acknowledge_quickly()
-        self._filled += nbytes
         self._last = self._timers.time()
-        start = 0
-        view = memoryview(self._buffer)
         try:
-            while self._filled - start >= pdu.HEADER:
-                kind, length = pdu.parse_header(view[start : start + pdu.HEADER])
-                self._check_length(kind, length)
-                end = start + pdu.HEADER + length
-                if self._filled < end:
-                    break
-                self._unit(kind, view[start + pdu.HEADER : end])
-                start = end
-                if self._broken or self._over():
-                    break
+            with closing(self._framing.units(nbytes)) as units:
+                for kind, body in units:
+                    self._unit(kind, body)
+                    if self._broken or self._over():
+                        break
         except pdu.PduError as error:
             self._invalid(error.reason)
         if self._broken or self._over():
-            self._filled = 0
-            return
-        if start and view.obj is self._buffer:
-            rest = bytes(view[start : self._filled])
-            self._buffer[: len(rest)] = rest
-            self._filled = len(rest)
-        elif start:  # the buffer was replaced while its content was read
-            self._filled -= start
-            self._buffer[: self._filled] = view[start : start + self._filled]
+            self._framing.clear()
 
     def _acknowledge_quickly(self) -> None:
         # dcmtk's senders wait for each acknowledgement; the kernel falls back to delayed ones by itself.
         if self._socket is not None and _QUICKACK is not None:
             with suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-
-    def _check_length(self, kind: int, length: int) -> None:
-        if not pdu.REQUEST <= kind <= pdu.ABORT:
-            raise pdu.PduError("unknown type", pdu.UNRECOGNISED)
-        most = {pdu.REQUEST: _REQUEST_LIMIT, pdu.ACCEPT: _REQUEST_LIMIT, pdu.DATA: self.limits.max_pdu}.get(kind, 4)
-        if length > most:
-            raise pdu.PduError("longer than agreed")
 
     # -- units in
 
@@ -355,8 +323,7 @@ class UpperLayer(asyncio.BufferedProtocol):
 
     def _established(self, peer_max: int) -> None:
         self._peer_max = peer_max
-        self._limit = self.limits.max_pdu
-        self._resize(self._limit + pdu.HEADER)
+        self._framing.established()
         self._watch_idle()
 
     def _watch_idle(self) -> None:
