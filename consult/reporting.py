@@ -16,7 +16,7 @@ from consult.delivering import (
     mark_report_read,
     read_report_version,
 )
-from consult.errors import Conflict, Invalid, NotAllowed, Stale, WrongState
+from consult.errors import Conflict, Invalid, NotAllowed, NotFound, Stale, WrongState
 from consult.events import record_note
 from consult.forms import REPORT_FIELDS, clean_content
 from consult.lifecycle import Trigger
@@ -37,8 +37,9 @@ from consult.signing import (
 )
 
 __all__ = [
-    "REPORT_FIELDS", "Genuine", "Phrase", "SignedBy", "Signer", "SigningPlan", "acknowledge_report", "amend_report",
-    "append_report", "approve_report", "ask_reviewer", "describe_code", "drop_revision", "mark_report_read",
+    "REPORT_FIELDS", "Genuine", "Phrase", "SignedBy", "Signer", "SigningPlan", "acknowledge_report", "add_key_image",
+    "amend_report", "append_report", "approve_report", "ask_reviewer", "check_key_image", "describe_code",
+    "drop_revision", "mark_report_read",
     "open_report", "phrases", "prepare_preview", "prepare_signing", "read_report_version", "record_signed",
     "save_report", "take_over_consultation", "withdraw_reviewer",
 ]  # fmt: skip
@@ -186,3 +187,29 @@ def drop_revision(uow: UnitOfWork, *, actor: Actor, consultation: m.Consultation
     if pending_revision(uow, opened.consultation) is None:
         raise WrongState(state=opened.consultation.state.value, trigger="drop_revision")
     record_note(uow, actor, opened.consultation, "drop_revision")
+
+
+def check_key_image(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, study_uid: str) -> None:
+    """Whether a picture of that study may go into the actor's draft. Raises NotFound, NotAllowed."""
+    opened = open_consultation(uow, actor, consultation, Action.DRAFT_WRITE)
+    shared = {x.study_uid for x in uow.consultations.shares(consultation)}
+    if study_uid not in shared - set(opened.consultation.hidden_studies):
+        raise NotFound(kind="study")
+
+
+def add_key_image(
+    uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, entry: Mapping[str, Any]
+) -> m.Report:
+    """Appends a picture to the actor's draft, once. Raises WrongState while only an addendum may be written."""
+    stored = uow.consultations.get(consultation)
+    revision = pending_revision(uow, stored)
+    if revision is not None and revision.status is m.ReportStatus.APPENDED:
+        raise WrongState(state=stored.state.value, trigger="key_image")
+    draft = open_report(uow, actor=actor, consultation=consultation)
+    present = list(draft.content.get("key_images", ()))
+    if any(x.get("document") == entry["document"] for x in present):
+        return draft
+    content = {**draft.content, "key_images": [*present, entry]}
+    saved = save_report(uow, actor=actor, report=draft.id, version=draft.version, content=content)
+    uow.publish(f"consultation:{consultation}", {"consultation": consultation, "report": draft.id})
+    return saved

@@ -230,13 +230,14 @@ def api_studies() -> Sequence[Route]:
 
 
 def api_reports() -> Sequence[Route]:
+    from server.api import key_images
     from server.api import report_versions as v
     from server.api import reports as r
     from server.pages import inbox, report, verify
     from server.verifying import MOST_BYTES
 
     write = consultation("report")
-    picture = consultation("report", limit=r.KEY_IMAGE_BODY)
+    picture = consultation("report", limit=key_images.KEY_IMAGE_BODY)
     file = replace(PUBLIC, name="verify", limit=MOST_BYTES)
     return (
         Route("GET", "/consultations/{id}/report", report.page, consultation("report_read")),
@@ -246,7 +247,7 @@ def api_reports() -> Sequence[Route]:
         Route("POST", "/api/verify", v.check, file),
         Route("POST", "/api/verify/{code}", v.check, file),
         Route("POST", "/api/consultations/{id}/report", r.open_draft, write),
-        Route("POST", "/api/consultations/{id}/key-images", r.append_key_image, picture),
+        Route("POST", "/api/consultations/{id}/key-images", key_images.append_key_image, picture),
         Route("POST", "/api/consultations/{id}/reviewer", r.ask_reviewer, write),
         Route("POST", "/api/consultations/{id}/reviewer/withdraw", r.withdraw_reviewer, write),
         Route("POST", "/api/consultations/{id}/amend", r.amend, consultation("revise")),
@@ -255,8 +256,8 @@ def api_reports() -> Sequence[Route]:
         Route("POST", "/api/consultations/{id}/acknowledge", v.acknowledge, consultation("acknowledge")),
         Route("GET", "/api/reports/{id}", r.read, write),
         Route("PUT", "/api/reports/{id}", r.save, write),
-        Route("POST", "/api/reports/{id}/key-images", r.add_key_image, picture),
-        Route("GET", "/api/reports/{id}/key-images/{digest:[0-9a-f]{64}}", r.key_image, write),
+        Route("POST", "/api/reports/{id}/key-images", key_images.add_key_image, picture),
+        Route("GET", "/api/reports/{id}/key-images/{digest:[0-9a-f]{64}}", key_images.key_image, write),
         Route("POST", "/api/reports/{id}/preview", r.preview, write),
         Route(
             "GET", r"/api/reports/{id}/preview/{version:\d{1,9}}/{key:[0-9.]{1,20}}/{n:\d{1,3}}", r.preview_page, write

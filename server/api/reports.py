@@ -1,11 +1,10 @@
-"""The draft of a report: open, save, key images, preview, approve, sign, revise. What is signed: report_versions.py."""
+"""The draft of a report: open, save, preview, approve, sign, revise. Its pictures: key_images.py. What is
+signed: report_versions.py.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
@@ -17,29 +16,24 @@ from msgspec import Meta
 from consult import access, reporting
 from consult import model as m
 from consult.access import Action
-from consult.errors import NotFound, Stale, WrongState
+from consult.errors import NotFound, Stale
 from consult.people import Actor, MembershipId
 from consult.ports import UnitOfWork
 from consult.reviewing import review_of
 from consult.revising import DRAFTING, pending_revision
 from server import keys
-from server.api.common import InvalidBody, actor, body, json_response, now, settings, work
+from server.api.common import actor, body, json_response, now, settings, work
 from server.api.consultations import _audited, consultation_id, consultation_view
 from server.api.session import check_password, current
 from server.auth import signin
 from server.auth.audit import audit
-from server.documents import Page, reencode
 from server.i18n import N_, _
-from server.paper.content import MAX_IMAGE_BYTES
 from server.problems import Refused
 from server.sheets import picture
 
-KEY_IMAGE_BODY = 12 << 20
-KEY_IMAGE_SIDES = (2048, 1280, 800)
 PREVIEW = N_("预览 · 未签名")
 UNFINISHED = N_("草稿 · 未填完")
 _WRITING = (m.State.REPORTING, m.State.ASYNC_REVIEW, m.State.ACCEPTED)
-Uid = Annotated[str, Meta(pattern=r"^[0-9.]{1,64}$")]
 
 
 class Draft(msgspec.Struct, forbid_unknown_fields=True):
@@ -69,17 +63,6 @@ class Because(msgspec.Struct, forbid_unknown_fields=True):
 
 class Empty(msgspec.Struct, forbid_unknown_fields=True):
     pass
-
-
-class KeyImageBody(msgspec.Struct):
-    """What the viewer and the ECG hand over (static/viewer/main.js, `onKeyImage`)."""
-
-    studyUid: Uid  # noqa: N815 the browser's names
-    seriesUid: Uid  # noqa: N815
-    sopUid: Uid  # noqa: N815
-    dataUrl: Annotated[str, Meta(max_length=KEY_IMAGE_BODY)]  # noqa: N815
-    frame: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
-    window: Any = None
 
 
 def report_id(request: web.Request) -> m.ReportId:
@@ -164,103 +147,6 @@ async def save(request: web.Request) -> web.StreamResponse:
         content=given.content,
     )
     return json_response({"version": saved.version, "saved_at": saved.saved_at})
-
-
-# ---- key images ------------------------------------------------------------------------------------------------------
-
-
-def _may_keep(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, study_uid: str) -> None:
-    opened = access.open_consultation(uow, actor, consultation, Action.DRAFT_WRITE)
-    shared = {x.study_uid for x in uow.consultations.shares(consultation)}
-    if study_uid not in shared - set(opened.consultation.hidden_studies):
-        raise NotFound(kind="study")
-
-
-async def _key_image(request: web.Request, given: KeyImageBody) -> dict[str, Any]:
-    """The picture decoded and encoded anew, stored; its entry for the field `key_images`."""
-    head, comma, text = given.dataUrl.partition(",")
-    if not comma or head not in {"data:image/png;base64", "data:image/jpeg;base64"}:
-        raise InvalidBody(("dataUrl", "unusable_image"))
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidBody(("dataUrl", "unusable_image")) from None
-    page = await _fitting(data)
-    digest = await asyncio.to_thread(request.app[keys.BLOBS].put, page.data)
-    return {
-        "document": digest,
-        "study_uid": given.studyUid,
-        "series_uid": given.seriesUid,
-        "sop_uid": given.sopUid,
-        "frame": given.frame,
-        "caption": "",
-    }
-
-
-async def _fitting(data: bytes) -> Page:
-    for side in KEY_IMAGE_SIDES:
-        encoded = await reencode(data, max_side=side)
-        page = encoded.pages[0]
-        if encoded.source in {"png", "jpeg"} and len(page.data) <= MAX_IMAGE_BYTES:
-            return page
-    raise InvalidBody(("dataUrl", "unusable_image"))
-
-
-async def add_key_image(request: web.Request) -> web.StreamResponse:
-    """`POST /api/reports/{id}/key-images`: 201 with the entry; the editor saves it with its text."""
-    given = await body(request, KeyImageBody, limit=KEY_IMAGE_BODY)
-    who, report = actor(request), report_id(request)
-
-    def check(uow: UnitOfWork) -> None:
-        draft, _opened = access.open_report(uow, who, report, Action.DRAFT_WRITE)
-        _may_keep(uow, actor=who, consultation=draft.consultation, study_uid=given.studyUid)
-
-    await work(request).read(check)
-    return json_response(await _key_image(request, given), status=201)
-
-
-def _append(
-    uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId, entry: Mapping[str, Any]
-) -> m.Report:
-    stored = uow.consultations.get(consultation)
-    revision = pending_revision(uow, stored)
-    if revision is not None and revision.status is m.ReportStatus.APPENDED:
-        raise WrongState(state=stored.state.value, trigger="key_image")
-    draft = reporting.open_report(uow, actor=actor, consultation=consultation)
-    present = list(draft.content.get("key_images", ()))
-    if any(x.get("document") == entry["document"] for x in present):
-        return draft
-    content = {**draft.content, "key_images": [*present, entry]}
-    saved = reporting.save_report(uow, actor=actor, report=draft.id, version=draft.version, content=content)
-    uow.publish(f"consultation:{consultation}", {"consultation": consultation, "report": draft.id})
-    return saved
-
-
-async def append_key_image(request: web.Request) -> web.StreamResponse:
-    """`POST /api/consultations/{id}/key-images`, from the reading room: into my draft. 201 {report, version}."""
-    given = await body(request, KeyImageBody, limit=KEY_IMAGE_BODY)
-    who, consultation = actor(request), consultation_id(request)
-    await work(request).read(_may_keep, actor=who, consultation=consultation, study_uid=given.studyUid)
-    entry = await _key_image(request, given)
-    saved = await work(request).run(_append, actor=who, consultation=consultation, entry=entry)
-    return json_response({"report": saved.id, "version": saved.version}, status=201)
-
-
-async def key_image(request: web.Request) -> web.StreamResponse:
-    """`GET /api/reports/{id}/key-images/{digest}`: a picture that the draft names."""
-    who, report, digest = actor(request), report_id(request), request.match_info["digest"]
-
-    def check(uow: UnitOfWork) -> None:
-        draft, _opened = access.open_report(uow, who, report, Action.DRAFT_READ)
-        if digest not in {x.get("document") for x in draft.content.get("key_images", ())}:
-            raise NotFound(kind="key_image")
-
-    await work(request).read(check)
-    path = request.app[keys.BLOBS].open(digest)
-    with path.open("rb") as file:
-        png = file.read(8) == b"\x89PNG\r\n\x1a\n"
-    kind = "image/png" if png else "image/jpeg"
-    return web.FileResponse(path, headers={"Content-Type": kind, "Cache-Control": "private, no-store"})
 
 
 # ---- preview ---------------------------------------------------------------------------------------------------------
