@@ -178,8 +178,10 @@ def open_report(
 
 
 def may_show_name(actor: Actor, row: WorklistRow) -> bool:
-    """May a worklist row carry the patient's name for this viewer? Everyone else gets age band and sex."""
-    return row.mine or (
+    """May a worklist row carry the patient's name for this viewer? Everyone else gets age band and sex: a guest too,
+    who reads only while admitted, and then sits in the room.
+    """
+    return row.part not in {None, m.Part.GUEST} or (
         actor.role is Role.DISPATCHER and row.consultation.state in {m.State.SUBMITTED, m.State.TRIAGE}
     )
 

@@ -104,7 +104,12 @@ class WorklistRow:
     documents: int
     unread: bool
     offer: m.Offer | None
-    mine: bool                                             # the viewer takes part (names may be shown)
+    part: m.Part | None                                    # the viewer's own; a guest's only where there is no other
+
+    @property
+    def mine(self) -> bool:
+        """Whether the viewer takes part."""
+        return self.part is not None
 
 
 class Consultations(Protocol):

@@ -22,18 +22,8 @@ from server import keys, labels
 from server.api.common import actor, body, json_response, now, work
 from server.i18n import N_, _
 from server.pages import NOW
-from server.pages.worklist import (
-    EMPTY,
-    NOTHING,
-    PAGE_SIZE,
-    SPANS,
-    STATES,
-    Filters,
-    Line,
-    line_of,
-    read_listing,
-    tab_counts,
-)
+from server.pages.worklist import PAGE_SIZE, Filters, Line, line_of, read_listing, tab_counts
+from server.pages.worklist_tabs import EMPTY, NOTHING, SPANS, STATES
 from server.problems import Refused
 
 _ALERTS = 8

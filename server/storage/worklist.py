@@ -94,7 +94,9 @@ def _filters(names: frozenset[str]) -> list[Any]:
 
 
 def _texts() -> Any:
-    """By number; by the patient's name only where the viewer takes part: a search must not tell what a row hides."""
+    """By number; by the patient's name only where the row shows it (consult/access.py): a search must not tell what a
+    row hides.
+    """
     p = t.patient.c
     wanted: Any = bindparam("text")
     letters: Any = bindparam("letters")
@@ -112,7 +114,9 @@ def _texts() -> Any:
 
 def _taking_part() -> Any:
     c = t.participant.c
-    return select(c.consultation).where(c.membership == bindparam("viewer"), c.until.is_(None))
+    return select(c.consultation).where(
+        c.membership == bindparam("viewer"), c.until.is_(None), c.part != m.Part.GUEST
+    )
 
 
 @lru_cache(256)
@@ -229,7 +233,7 @@ def _row_query(page: Any) -> Select[Any]:
             _count(study_share, s.consultation == key, s.until.is_(None)).label("studies"),
             _count(t.document, d.consultation == key, d.voided_at.is_(None)).label("documents"),
             (~_read(key, page.c.state_since)).label("unread"),
-            _mine(key).label("mine"),
+            _part(key).label("part"),
         )
         .select_from(page)
         .join(t.consultation, _C.id == key)
@@ -244,10 +248,16 @@ def _count(table: Any, *where: Any) -> Any:
     return select(func.count()).select_from(table).where(*where).scalar_subquery()
 
 
-def _mine(key: Any) -> Any:
+def _part(key: Any) -> Any:
+    """The viewer's part; a guest's only where there is no other."""
     c = t.participant.c
-    viewer: Any = bindparam("viewer")
-    return exists(select(literal(1)).where(c.consultation == key, c.membership == viewer, c.until.is_(None)))
+    return (
+        select(c.part)
+        .where(c.consultation == key, c.membership == bindparam("viewer"), c.until.is_(None))
+        .order_by(c.part == m.Part.GUEST, c.since, c.part)
+        .limit(1)
+        .scalar_subquery()
+    )
 
 
 def _read(key: Any, since: Any) -> Any:
@@ -304,5 +314,5 @@ def _row(row: Any) -> WorklistRow:
         studies=rest[5],
         documents=rest[6],
         unread=bool(rest[7]),
-        mine=bool(rest[8]),
+        part=None if rest[8] is None else m.Part(rest[8]),
     )

@@ -134,7 +134,9 @@ class FakeConsultations:
             unread=self._read.get((x.id, viewer.membership), datetime.min.replace(tzinfo=x.created_at.tzinfo))
             < x.state_since,
             offer=offers[0] if offers else None,
-            mine=any(y.membership == viewer.membership for y in parts),
+            part=min(
+                (y.part for y in parts if y.membership == viewer.membership), key=lambda y: y is m.Part.GUEST, default=None
+            ),
         )
 
     def counts(self, query: WorklistQuery) -> Mapping[m.State, int]:

@@ -240,6 +240,29 @@ def test_what_rests_in_a_state_comes_with_the_longest_first(store):
     assert [x.id for x in store.read(lambda u: u.consultations.resting(m.State.ACKNOWLEDGED, s.after(days=3), limit=1))] == ["c1"]
 
 
+def test_a_row_says_what_part_the_viewer_has(store):
+    def fill(uow):
+        s.with_consultation(uow)
+        for membership, part in ((s.DOCTOR, m.Part.REFERRING), (s.DOCTOR, m.Part.GUEST), (s.COLLEAGUE, m.Part.GUEST)):
+            present = {(x.membership, x.part) for x in uow.consultations.participants("c1")}
+            if (membership, part) not in present:
+                uow.consultations.add_participant(
+                    m.Participant(consultation="c1", membership=membership, part=part, since=s.after(hours=0))
+                )
+
+    store.run(fill)
+
+    def part(viewer):
+        query = WorklistQuery(organisation=s.CLINIC)
+        (row,) = store.run(lambda u: u.consultations.worklist(query, viewer=viewer))
+        return row.part, row.mine
+
+    assert part(s.AS_DOCTOR) == (m.Part.REFERRING, True)
+    assert part(s.AS_COLLEAGUE) == (m.Part.GUEST, True)
+    store.run(lambda u: u.consultations.end_participant("c1", s.COLLEAGUE, m.Part.GUEST, at=s.after(hours=1)))
+    assert part(s.AS_COLLEAGUE) == (None, False)
+
+
 def test_news_that_changes_no_state_turns_a_row_unread_for_one_person(store):
     def fill(uow):
         s.with_consultation(uow)

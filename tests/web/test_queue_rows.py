@@ -63,6 +63,25 @@ async def test_free_text_of_a_request_is_in_the_rows_of_those_alone_who_may_read
     assert ("cardiology" in text) is not told, "the specialty stands where the purpose would"
 
 
+async def test_a_guest_reads_in_the_room_and_nothing_in_the_list(app, city, seen, open_browser):
+    made = await app[keys.WORK].run(put_consultation, city, state=m.State.IN_SESSION, purpose=SECRET, name=NAME, expert=True)
+
+    def invite(uow):
+        guest = m.Participant(consultation=made.id, membership=city.expert2.membership, part=m.Part.GUEST, since=uow.now)
+        uow.consultations.add_participant(guest)
+
+    await app[keys.WORK].run(invite)
+    text = await seen(city.expert2, "active")
+    assert made.id in text
+    assert (SECRET in text, NAME in text) == (False, False)
+    assert NAME in await seen(city.expert, "active")
+    browser = await open_browser()
+    await sign_in(browser, city.expert2.login)
+    for words, found in ((NAME, 0), (made.number, 1)):
+        async with browser.post("/api/worklist", json={"tab": "active", "text": words}) as answer:
+            assert len((await answer.json())["rows"]) == found, words
+
+
 async def test_what_is_published_of_a_consultation_is_ids_and_states(app, city):
     person = city.expert
     expert = o.Actor(membership=person.membership, staff=person.staff, organisation=person.organisation, role=person.role,
