@@ -13,7 +13,7 @@ from consult.errors import Conflict, Invalid, NotFound, Stale, Wrong, WrongState
 from consult.escalating import escalate_expired, expire_offers, expire_returned, offer_next
 from consult.lifecycle import Guard, Trigger
 from consult.moving import move, move_by_system
-from consult.offering import close_offers, make_offer, named_expert, open_offers
+from consult.offering import agreed, close_offers, make_offer, named_expert, open_offers
 from consult.people import Actor, MembershipId, OrganisationId, Role
 from consult.ports import UnitOfWork
 from consult.relations import EXPERT_PARTS, offered_to
@@ -130,8 +130,13 @@ def _place(
     organisation: OrganisationId | None,
     membership: MembershipId | None,
 ) -> OrganisationId:
+    """Whom it may be offered to: a place that serves the clinic by an agreement, or the one that was asked while there
+    was one (DOMAIN §3).
+    """
     if membership is not None:
-        return named_expert(uow, membership, path="membership").organisation
+        named = named_expert(uow, membership, path="membership").organisation
+        _check_served(uow, consultation, named, path="membership")
+        return named
     place = organisation or consultation.target_organisation
     if place is None:
         raise Invalid(("organisation", "required"))
@@ -141,7 +146,13 @@ def _place(
         raise Invalid(("organisation", "not_found")) from None
     if not known.active or not uow.people.memberships(organisation=place, role=Role.EXPERT):
         raise Invalid(("organisation", "no_expert"))
+    _check_served(uow, consultation, place, path="organisation")
     return place
+
+
+def _check_served(uow: UnitOfWork, consultation: m.Consultation, place: OrganisationId, *, path: str) -> None:
+    if place != consultation.target_organisation and not agreed(uow, consultation.organisation, place):
+        raise Invalid((path, "not_linked"))
 
 
 def accept_offer(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> m.Consultation:

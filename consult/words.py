@@ -25,7 +25,7 @@ FIELDS: Mapping[str, str] = {
     "not_found": "没有找到，请重新选择",
     "not_an_expert": "请选择一位在岗的专家",
     "no_expert": "该机构没有可接诊的专家",
-    "not_linked": "该机构与本机构没有协作关系",
+    "not_linked": "该机构与申请机构没有协作关系",
     "not_in_future": "请填写将来的时间",
     "end_before_start": "结束时间应晚于开始时间",
     "other_patient": "属于另一位患者，请核对",

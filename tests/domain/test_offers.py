@@ -149,6 +149,24 @@ def test_reassigning_takes_the_consultation_from_one_expert_to_another(world: Wo
     triage.accept_offer(world.uow, actor=world.second, consultation=case.id)
 
 
+def test_a_place_without_an_agreement_is_offered_nothing(world: World) -> None:
+    case = world.submitted()
+    for path, to in (("organisation", {"organisation": world.stranger.organisation}), ("membership", {"membership": world.stranger.membership})):
+        with pytest.raises(Invalid) as caught:
+            triage.offer_consultation(world.uow, actor=world.dispatcher, consultation=case.id, **to)
+        assert caught.value.fields[0][:2] == (path, "not_linked")
+    taken = world.accepted()
+    with pytest.raises(Invalid):
+        triage.reassign_consultation(
+            world.uow, actor=world.dispatcher, consultation=taken.id, reason="x", membership=world.stranger.membership
+        )
+    assert world.get(taken).state is S.ACCEPTED
+    assert world.uow.revoked == []
+    triage.reassign_consultation(
+        world.uow, actor=world.dispatcher, consultation=taken.id, reason="读片", membership=world.radiologist.membership
+    )
+
+
 def test_the_dispatcher_of_another_hospital_decides_nothing(world: World) -> None:
     case = world.submitted()
     for call in (
