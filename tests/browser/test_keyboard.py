@@ -93,7 +93,7 @@ async def test_from_request_to_receipt_without_a_mouse(tmp_path, passwords):
         await expert.wait_for_selector("#case-state .button-primary")
         while "/report" not in expert.url:
             await go(expert, "#case-state .button-primary")
-            await expert.wait_for_timeout(500)
+            await until(expert, "location.pathname.endsWith('/report') || Boolean(document.querySelector('dialog[open] button[value=yes]'))")
             if await expert.locator("dialog[open] button[value=yes]").count():
                 async with expert.expect_navigation():
                     await go(expert, "dialog[open] button[value=yes]")
