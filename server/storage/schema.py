@@ -14,7 +14,8 @@ from server.storage import tables, tables_devices  # noqa: F401 fill the metadat
 from server.storage.columns import metadata
 from server.storage.tables_more import INSERT_ONLY
 
-UPGRADES = ("initial", "feedback", "estimated_birth", "devices")
+UPGRADES = {1: "initial", 2: "feedback", 3: "estimated_birth", 4: "devices"}
+"""Number → name. Numbers are given out before the work begins, so some may stay unused."""
 END = "\n;;\n"  # between statements: triggers hold semicolons of their own
 
 _PG_FUNCTION = """CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -82,7 +83,7 @@ def main() -> None:
     from pathlib import Path
 
     folder = Path(__file__).parent / "migrations"
-    for n, name in enumerate(UPGRADES, start=1):
+    for n, name in UPGRADES.items():
         for engine in ("sqlite", "postgresql"):
             (folder / f"{n:04}_{name}.{engine}.sql").write_text(render(engine, n), encoding="utf-8")
 

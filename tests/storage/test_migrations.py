@@ -30,9 +30,18 @@ def ours(database):
 
 def test_an_empty_database_is_brought_up_to_date_and_then_left_alone(database):
     latest = migrations.apply(database)
-    assert version(database) == list(range(1, latest + 1))
+    assert version(database) == list(UPGRADES)
+    assert latest == max(UPGRADES)
     assert migrations.apply(database) == latest
-    assert version(database) == list(range(1, latest + 1))
+    assert version(database) == list(UPGRADES)
+
+
+def test_an_upgrade_with_a_smaller_number_that_came_later_is_applied_too(database):
+    first = ours(database)[:1]
+    late, early = (Upgrade(n=n, name=f"u{n}", sql=f"CREATE TABLE u{n} (a TEXT)\n") for n in (5, 3))
+    assert migrations.apply(database, [*first, late]) == 5
+    assert migrations.apply(database, [*first, early, late]) == 5
+    assert version(database) == [1, 3, 5]
 
 
 def test_a_later_upgrade_is_applied_on_its_own(database):
@@ -69,7 +78,7 @@ def test_a_database_of_another_build_is_refused(database):
 
 
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])
-@pytest.mark.parametrize(("n", "title"), list(enumerate(UPGRADES, start=1)))
+@pytest.mark.parametrize(("n", "title"), list(UPGRADES.items()))
 def test_the_kept_upgrades_say_what_the_tables_say(name, n, title):
     """Change a table: before the first release run `python -m server.storage.schema`, afterwards add an upgrade."""
     kept = resources.files(migrations).joinpath(f"{n:04}_{title}.{name}.sql").read_text(encoding="utf-8")
@@ -77,7 +86,7 @@ def test_the_kept_upgrades_say_what_the_tables_say(name, n, title):
 
 
 def test_every_upgrade_is_rendered_from_the_tables():
-    assert [(u.n, u.name) for u in migrations.known("sqlite")] == list(enumerate(UPGRADES, start=1))
+    assert [(u.n, u.name) for u in migrations.known("sqlite")] == list(UPGRADES.items())
 
 
 def test_a_database_of_the_first_version_gains_the_table_of_feedback(database):

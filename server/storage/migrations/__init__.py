@@ -5,7 +5,7 @@ upgrades differ from ours, is refused untouched.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -34,7 +34,7 @@ class Upgrade:
 
 
 def known(engine: str) -> Sequence[Upgrade]:
-    """Every upgrade for "sqlite" or "postgresql", in order; numbers run 1, 2, 3 …"""
+    """Every upgrade for "sqlite" or "postgresql", in order; a number may be missing, none stands twice."""
     ending = f".{engine}.sql"
     found = []
     for entry in resources.files(__name__).iterdir():
@@ -43,8 +43,8 @@ def known(engine: str) -> Sequence[Upgrade]:
             number, _, name = stem.partition("_")
             found.append(Upgrade(n=int(number), name=name, sql=entry.read_text(encoding="utf-8")))
     found.sort(key=lambda u: u.n)
-    if [u.n for u in found] != list(range(1, len(found) + 1)):
-        msg = f"the numbers of the {engine} upgrades have gaps"
+    if len({u.n for u in found}) != len(found):
+        msg = f"two {engine} upgrades have the same number"
         raise SchemaMismatch(msg)
     return found
 
@@ -55,7 +55,7 @@ def apply(database: Database, upgrades: Sequence[Upgrade] | None = None) -> int:
     with database.write(alone=True) as connection:
         done = _applied(connection)
         _check(done, ours)
-        for upgrade in ours[len(done) :]:
+        for upgrade in (one for one in ours if one.n not in done):
             for statement in upgrade.statements():
                 connection.exec_driver_sql(_raw(statement, postgres=database.postgres))
             connection.execute(
@@ -64,21 +64,23 @@ def apply(database: Database, upgrades: Sequence[Upgrade] | None = None) -> int:
             )
         fault("migration_before_commit")
         connection.commit()
-    return len(ours)
+    return ours[-1].n
 
 
-def _applied(connection: Connection) -> list[tuple[int, str]]:
+def _applied(connection: Connection) -> dict[int, str]:
+    """Number → digest of what the database has."""
     connection.execute(text(_TABLE))
     found = connection.execute(text("SELECT n, digest FROM schema_version ORDER BY n"))
-    return [(int(n), str(digest)) for n, digest in found]
+    return {int(n): str(digest) for n, digest in found}
 
 
-def _check(done: Sequence[tuple[int, str]], ours: Sequence[Upgrade]) -> None:
-    if len(done) > len(ours):
-        msg = f"the database has schema {len(done)}, this version knows {len(ours)}: start the newer version"
+def _check(done: Mapping[int, str], ours: Sequence[Upgrade]) -> None:
+    known_ones = {upgrade.n: upgrade.digest for upgrade in ours}
+    if max(done, default=0) > ours[-1].n:
+        msg = f"the database has schema {max(done)}, this version knows {ours[-1].n}: start the newer version"
         raise SchemaMismatch(msg)
-    for (n, digest), upgrade in zip(done, ours, strict=False):
-        if digest != upgrade.digest or n != upgrade.n:
+    for n, digest in done.items():
+        if known_ones.get(n) != digest:
             msg = f"the database was made by another build (schema {n} differs): it cannot be upgraded by this one"
             raise SchemaMismatch(msg)
 
