@@ -94,6 +94,16 @@ CREATE TABLE change(
 ALTER TABLE study ADD COLUMN name_sound TEXT NOT NULL DEFAULT '';
 UPDATE study SET name_sound = name_sound(patient_name);
 """,
+    # 3: what a scrub found wrong, by its place (a sound copy elsewhere makes the row moot); a pack's entries by offset
+    """
+CREATE TABLE damage(
+  pack INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+  kind TEXT NOT NULL, digest BLOB NOT NULL, found_at TEXT NOT NULL, PRIMARY KEY(pack, offset)
+) WITHOUT ROWID;
+CREATE INDEX blob_by_place ON blob(pack, offset);
+CREATE INDEX blob_by_metadata ON blob(metadata_pack, metadata_offset) WHERE metadata_pack IS NOT NULL;
+CREATE INDEX quarantine_by_place ON quarantine(pack, offset);
+""",
 )
 
 
