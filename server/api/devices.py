@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from typing import Annotated, Any
 
@@ -87,22 +88,32 @@ def note_echo(uow: SqlUnitOfWork, *, actor: Actor, id: str) -> DeviceRow:
     return row
 
 
-async def try_echo(request: web.Request) -> web.Response:
-    """POST /api/devices/{id}/echo → {"outcome": answered|rejected|unreachable|no_address, "milliseconds"}.
+# A-ASSOCIATE-RJ (PS3.8 Table 9-21): (source, reason) → what a person can mend.
+_WHY = {(1, 3): "calling", (1, 7): "called", (3, 1): "busy", (3, 2): "busy"}
 
-    No more is told than what the device's own page shall say: not which port of which machine is open.
+
+async def try_echo(request: web.Request) -> web.Response:
+    """POST /api/devices/{id}/echo → {"outcome": answered|rejected|unreachable|no_address, "reason", "milliseconds"}.
+
+    `reason` says which title the device does not know, that it is busy, takes no C-ECHO, or that encryption failed;
+    no more is told: not which port of which machine is open.
     """
     row = await work(request).run(note_echo, actor=actor(request), id=request.match_info["id"])
     began = time.monotonic()
-    outcome = "no_address"
+    outcome, reason = "no_address", ""
     if row.host:
         try:
             limits = limits_of(settings(request).dimse)
             status = await echo(request.app[HOUSE].address_of(row), row.called, limits)
-            outcome = "answered" if status == 0 else "rejected"
-        except RejectedError:
-            outcome = "rejected"
+            outcome, reason = ("answered", "") if status == 0 else ("rejected", "echo")
+        except RejectedError as error:
+            outcome, reason = "rejected", _WHY.get((error.rejection.source, error.rejection.reason), "")
         except (OSError, TimeoutError, DicomError, SettingsError) as error:
             LOG.info("echo test failed", extra={"device": row.id, "error": type(error).__name__})
             outcome = "unreachable"
-    return json_response({"outcome": outcome, "milliseconds": round((time.monotonic() - began) * 1000)})
+            if isinstance(error, ssl.SSLError | SettingsError):
+                reason = "tls"
+            elif isinstance(error, DicomError) and error.reason == "context_refused":
+                outcome, reason = "rejected", "echo"
+    milliseconds = round((time.monotonic() - began) * 1000)
+    return json_response({"outcome": outcome, "reason": reason, "milliseconds": milliseconds})

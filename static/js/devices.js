@@ -8,6 +8,13 @@ const OUTCOMES = {
   unreachable: () => t('连接不上：请核对地址和端口，设备是否已开机'),
   no_address: () => t('没有填写接收地址'),
 };
+const REASONS = {
+  calling: () => t('设备拒绝了连接：它不认识本机的 AE 名称，请在设备上登记'),
+  called: () => t('设备拒绝了连接：它不叫这个 AE 名称，请核对登记的名称'),
+  busy: () => t('设备正忙，没有接受连接，请稍后再试'),
+  echo: () => t('设备接受了连接，但不回应连接测试（C-ECHO）'),
+  tls: () => t('加密连接没有建立：请核对双方的证书'),
+};
 
 const form = document.getElementById('device-form');
 form?.addEventListener('submit', (event) => {
@@ -42,8 +49,8 @@ document.getElementById('devices')?.addEventListener('click', (event) => {
     if (button.matches('[data-echo]')) {
       const said = row.querySelector('[data-outcome]');
       said.textContent = t('正在连接…');
-      const { outcome, milliseconds } = await api('POST', `/api/devices/${device}/echo`, {});
-      said.textContent = outcome === 'answered' ? t('设备有应答（{ms} 毫秒）', { ms: milliseconds }) : OUTCOMES[outcome]();
+      const { outcome, reason, milliseconds } = await api('POST', `/api/devices/${device}/echo`, {});
+      said.textContent = outcome === 'answered' ? t('设备有应答（{ms} 毫秒）', { ms: milliseconds }) : (REASONS[reason] ?? OUTCOMES[outcome])();
     } else if (button.matches('[data-end]')) {
       if (!(await confirm({ title: t('停用设备？'), text: t('这台设备不能再发送和查询，已收到的影像不变。'), action: t('停用'), danger: true }))) return;
       await api('POST', `/api/devices/${device}/end`, {});

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from dicom.network.ports import Device
+from dicom.network.ports import Device, NoSuchTitleError
 from dicom.network.scp import Listener
 from server.dicomweb.ports import ARCHIVE
 from tests.conftest import sign_in
@@ -56,7 +56,9 @@ class Anyone:
     """A device's own side: it takes whoever calls it by its name."""
 
     async def admit(self, call):
-        return Device(id="x", organisation="x", called="CT1", calling=call.calling) if call.called == "CT1" else None
+        if call.called != "CT1":
+            raise NoSuchTitleError
+        return Device(id="x", organisation="x", called="CT1", calling=call.calling)
 
 
 async def test_the_connection_is_tested_and_little_is_told(open_browser, client, app, city):
@@ -74,9 +76,10 @@ async def test_the_connection_is_tested_and_little_is_told(open_browser, client,
         outcomes = []
         for row in rows:
             async with client.post(f"/api/devices/{row['id']}/echo", json={}) as answer:
-                outcomes.append((await answer.json())["outcome"])
+                said = await answer.json()
+                outcomes.append((said["outcome"], said["reason"]))
     await device.close()
-    assert outcomes == ["answered", "rejected", "unreachable", "no_address"]
+    assert outcomes == [("answered", ""), ("rejected", "called"), ("unreachable", ""), ("no_address", "")]
     other = await open_browser()
     await sign_in(other, city.hospital_admin.login)
     async with other.post(f"/api/devices/{rows[0]['id']}/echo", json={}) as answer:
