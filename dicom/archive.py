@@ -16,11 +16,12 @@ from typing import Any
 from dicom.committer import Committer
 from dicom.errors import BusyError, DicomError, NotFoundError
 from dicom.faults import Fault, no_fault
+from dicom.index import arrivals
 from dicom.index import writer as index
 from dicom.index.reader import IndexReader
 from dicom.ingest import Ingestor
 from dicom.jobs import Job
-from dicom.model import IngestResult, InstanceRow, Limits, QuarantineRow, Query, Scope, SeriesRow, StudyRow
+from dicom.model import Arrival, IngestResult, InstanceRow, Limits, QuarantineRow, Query, Scope, SeriesRow, StudyRow
 from dicom.packs.append import OpenPack
 from dicom.packs.read import PackReader
 from dicom.packs.staging import sweep
@@ -203,6 +204,22 @@ class Archive:
     def holders(self, study_uid: str) -> list[str]:
         """Organisations that hold the study. For the system's own decisions, never for an answer."""
         return self._reader.holders(study_uid)
+
+    def arrivals(self, mark: tuple[int, str], limit: int) -> tuple[tuple[int, str], list[Arrival]]:
+        """What has come since `mark` (of at most `limit` changes), and the next mark. Blocks; for the system's own use.
+
+        A mark (number, what stands there) that no longer fits, because the index was made anew, begins again at 0.
+        """
+        with self._reader.connection() as connection:
+            after = mark[0] if mark[0] and arrivals.name_of(connection, mark[0]) == mark[1] else 0
+            until = min(after + limit, arrivals.newest(connection))
+            return (until, arrivals.name_of(connection, until)), arrivals.between(connection, after, until)
+
+    def arrived(self) -> tuple[int, str]:
+        """The mark of now. Blocks."""
+        with self._reader.connection() as connection:
+            number = arrivals.newest(connection)
+            return number, arrivals.name_of(connection, number)
 
     def totals(self) -> dict[str, int]:
         """Counts for the operator."""

@@ -301,3 +301,18 @@ class QuarantineRow:
     received_at: datetime
     state: str
     place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One instance as it came: `number` grows with every commit, `source` is the door and device."""
+
+    number: int
+    at: datetime
+    organisation: str
+    study_uid: str
+    sop_uid: str
+    modality: str
+    source: str
+    digest: str
+    description: str  # of the study

@@ -24,7 +24,7 @@ _REPLY_LIMIT = 1 << 20  # datasets of responses, the only ones that are collecte
 _HIGH, _LOW = 1 << 20, 256 << 10
 _QUEUED_COMMAND = 1 << 10
 _SEND_CHUNK = 128 << 10
-_MOST_WAITING = 64  # cancels, responses
+_MOST_WAITING = 64  # cancels; responses before the reading of the socket stops
 
 
 @dataclass(slots=True)
@@ -75,17 +75,24 @@ class Association(UpperLayer):
             return
         self._inbox.append(item)
         self._queued += cost
-        if self._queued > _HIGH and not self._paused:
+        if self._queued > _HIGH:
+            self._pause()
+        self._wake()
+
+    def _pause(self) -> None:
+        if not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+
+    def _resume(self) -> None:
+        if self._paused and self._queued < _LOW and len(self._replies) < _MOST_WAITING and not self.ended:
+            self._paused = False
+            self._transport.resume_reading()
 
     def _pop(self) -> Any:
         item = self._inbox.popleft()
         self._queued -= len(item) if isinstance(item, bytes) else _QUEUED_COMMAND if isinstance(item, Command) else 0
-        if self._paused and self._queued < _LOW and not self.ended:
-            self._paused = False
-            self._transport.resume_reading()
+        self._resume()
         return item
 
     # -- messages in
@@ -133,9 +140,11 @@ class Association(UpperLayer):
                 self._incoming = _Incoming(command)
 
     def _reply(self, command: Command, data: bytes) -> None:
-        if len(self._replies) >= _MOST_WAITING:
+        if not self._next_message:
             raise pdu.PduError("responses to nothing")
         self._replies.append((command, data))
+        if len(self._replies) >= _MOST_WAITING:
+            self._pause()
         self._wake()
 
     # -- what services use
@@ -215,10 +224,20 @@ class Association(UpperLayer):
         """The response to our request `message`. Raises AssociationEndedError."""
         await self._until(lambda: bool(self._replies))
         command, data = self._replies.popleft()
+        self._resume()
         if command.number("responded") != message:
             self.abort("protocol_error")
             raise AssociationEndedError(code="protocol_error")
         return command, data
+
+    async def asked(self) -> bool:
+        """Wait for the peer's next word: True for a request of its own (or its release), False for a response.
+
+        What was not read of the last request's dataset is stepped over. Raises AssociationEndedError.
+        """
+        await self.discard()
+        await self._until(lambda: bool(self._inbox) or bool(self._replies))
+        return bool(self._inbox)
 
     def next_message(self) -> int:
         """A number for a request of ours."""
