@@ -12,7 +12,7 @@ from server import keys
 from server.app import create_app
 from server.auth.passwords import Passwords
 from server.dicomweb.ports import ARCHIVE
-from server.serving import make_data_folder, runner_of
+from server.serving import make_data_folder, rest_memory, runner_of
 from server.settings import Settings
 from tests.city import PASSWORD, build_city
 
@@ -29,6 +29,7 @@ async def serve(folder: Path) -> None:
     await site.start()
     city = await app[keys.WORK].run(build_city, passwords.hash_now(PASSWORD))
     await app[keys.ARCHIVE_STARTED].wait()
+    rest_memory()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     pids = [os.getpid(), *app[ARCHIVE].workers.pids]
     print(json.dumps({"url": url, "login": city.technician.login, "pids": pids}), flush=True)

@@ -33,7 +33,9 @@ from server.pages.worklist_tabs import (
     UNCOUNTED,
 )
 
-PAGE_SIZE = 50
+PAGE_SIZE = 30
+"""Three screens; a button brings more."""
+MOST_ORDERS = 50
 _S = m.State
 
 
@@ -223,7 +225,7 @@ def tab_counts(uow: UnitOfWork, viewer: o.Actor) -> dict[str, int]:
 def open_orders(uow: UnitOfWork, viewer: o.Actor) -> tuple[OrderLine, ...]:
     """Examinations ordered at the technician's organisation that have no matched study yet, newest first."""
     lines = []
-    for order in uow.studies.orders(organisation=viewer.organisation, limit=PAGE_SIZE):
+    for order in uow.studies.orders(organisation=viewer.organisation, limit=MOST_ORDERS):
         if order.voided_at is not None or order.performing != viewer.organisation:
             continue
         if any(match.order == order.id for match in uow.studies.matches(patient=order.patient)):
