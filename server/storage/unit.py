@@ -14,6 +14,7 @@ from consult import ports
 from consult.rules import Rules
 from server.storage.accounts import Accounts, Logins
 from server.storage.audit import Audit
+from server.storage.changes import Changes, keep_changes
 from server.storage.consultations import Consultations
 from server.storage.devices import Devices
 from server.storage.errors import Broken
@@ -30,6 +31,7 @@ from server.storage.reports import Reports
 from server.storage.repository import Link
 from server.storage.settings_kv import Settings
 from server.storage.studies import Studies
+from server.storage.tokens import Tokens
 from server.storage.uploads import Uploads
 
 
@@ -39,7 +41,7 @@ def new_id() -> str:
 
 
 class SqlUnitOfWork:
-    """ports.UnitOfWork and, beside it, what only the server keeps: accounts, logins, grants, uploads, outbox, settings.
+    """ports.UnitOfWork and, beside it, what only the server keeps: accounts, tokens, grants, uploads, outbox, …
 
     `published` and `revoked` are read by server/work.py after the commit, and by nobody before.
     """
@@ -65,6 +67,8 @@ class SqlUnitOfWork:
         self.outbox = Outbox(self.link)
         self.settings = Settings(self.link)
         self.devices = Devices(self.link)
+        self.tokens = Tokens(self.link)
+        self.changes = Changes(self.link)
         self.published: list[tuple[str, Mapping[str, Any]]] = []
         self.revoked: list[tuple[frozenset[o.MembershipId], m.ConsultationId]] = []
 
@@ -96,6 +100,7 @@ class SqlUnitOfWork:
         if self.link.broken:
             raise Broken
         refresh(self.link)
+        keep_changes(self.link, self._now, self.published)
 
 
 def verify_audit(uow: SqlUnitOfWork) -> int | None:
