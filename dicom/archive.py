@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import AsyncIterable, Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from dicom.assembly import Assembly
 from dicom.committer import Committer
 from dicom.errors import BusyError, DicomError, NotFoundError
 from dicom.faults import Fault, no_fault
-from dicom.index import arrivals
+from dicom.index import arrivals, life
 from dicom.index import writer as index
 from dicom.index.reader import IndexReader
 from dicom.ingest import Ingestor
@@ -25,13 +28,14 @@ from dicom.model import Arrival, IngestResult, InstanceRow, Limits, QuarantineRo
 from dicom.packs.append import OpenPack
 from dicom.packs.read import PackReader
 from dicom.packs.staging import sweep
-from dicom.recovery import Report, open_index, rebuild, replay
+from dicom.recovery import Report, note_missing, open_index, rebuild, replay
 from dicom.retrieve import ByteRange, Picture, Retriever, trim_cache
 from dicom.workers.pool import WorkerPool
 
 log = logging.getLogger(__name__)
 _METADATA_BATCH = 16
 _ALL = 1_000_000
+T = TypeVar("T")
 
 
 def _now() -> datetime:
@@ -87,6 +91,8 @@ class Archive:
         connection = open_index(root)
         try:
             recovered = replay(root, connection, pack_limit=limits.pack_bytes)
+            note_missing(connection, recovered.missing, clock().astimezone(UTC).isoformat(timespec="seconds"))
+            wrong = life.damaged_places(connection)
             sweep(root)
             trim_cache(root, limits.thumbnail_cache_bytes)
             committer = Committer(root, connection, limits, fault)
@@ -101,11 +107,13 @@ class Archive:
                 "archive recovered",
                 extra={"damaged": len(recovered.damaged), "missing_packs": len(recovered.missing)},
             )
+        packs = PackReader(root)
+        packs.refuse(wrong)
         return cls(
             root,
             committer,
             IndexReader(root / "index.sqlite"),
-            PackReader(root),
+            packs,
             WorkerPool(worker_count, limits),
             limits,
             clock,
@@ -159,6 +167,10 @@ class Archive:
             self._wake.set()
         self.told(result)
         return result
+
+    def assembly(self) -> Assembly:
+        """For one request that brings metadata and bulk data apart."""
+        return Assembly(self._ingestor)
 
     # -- queries (blocking)
 
@@ -224,6 +236,37 @@ class Archive:
     def totals(self) -> dict[str, int]:
         """Counts for the operator."""
         return self._reader.totals()
+
+    # -- the life of the data (dicom/life/)
+
+    def now(self) -> datetime:
+        """The archive's clock, in UTC."""
+        return self._clock().astimezone(UTC)
+
+    async def execute(self, command: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `command` in the writer's next transaction; its answer, once committed. Raises DicomError."""
+        loop = asyncio.get_running_loop()
+        job = Job(loop=loop, future=loop.create_future(), size=0, command=command)
+        self._committer.submit(job)
+        answer: T = await asyncio.shield(job.future)
+        return answer
+
+    def index_connection(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A reading connection, for a moment: a long read keeps the log from being emptied."""
+        return self._reader.connection()
+
+    async def read_index(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        """The answer of `look` on a snapshot of the index."""
+
+        def read() -> T:
+            with self._reader.connection() as connection:
+                return look(connection)
+
+        return await asyncio.to_thread(read)
+
+    async def refuse_damaged(self) -> None:
+        """From now on nothing is served of what a scrub has written down as wrong."""
+        self._packs.refuse(await self.read_index(life.damaged_places))
 
     def _limit(self, query: Query) -> int:
         most = self.limits.query_rows

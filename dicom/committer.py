@@ -229,10 +229,10 @@ class Committer:
         earlier = seen.get(key)
         held = earlier.digest if earlier else index.digest_of(self._connection, *key)
         result = IngestResult.of
-        if held == job.digest:
+        if held == job.digest and (earlier or index.has_blob(self._connection, job.digest)):
             job.plan, job.same_as = "duplicate", earlier
             job.outcome = result("duplicate", header, job.digest)
-        elif held is not None:
+        elif held is not None and held != job.digest:
             mark = (*key, job.digest)
             job.outcome = result("conflict", header, job.digest, reason="other_bytes")
             if mark in refused or index.is_quarantined(self._connection, *mark):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom.errors import DicomError
+from dicom.index import life
 from dicom.index import writer as index
 from dicom.index.schema import checkpoint, connect_writer, migrate
 from dicom.labels import holding_of
@@ -68,6 +69,13 @@ def replay(root: Path, connection: sqlite3.Connection, *, pack_limit: int) -> Re
     with _transaction(connection):
         index.set_fact(connection, "generation", str(generation))
     return report
+
+
+def note_missing(connection: sqlite3.Connection, missing: list[int], at: str) -> None:
+    """What lay in packs that are gone is wrong: not served, and stored anew when it is sent again."""
+    for number in missing:
+        with _transaction(connection):
+            life.set_damage(connection, number, life.entries(connection, number, 0, 1 << 62), at)
 
 
 def _replay_pack(

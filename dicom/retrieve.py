@@ -232,6 +232,7 @@ class Retriever:
 
     async def thumbnail(self, row: InstanceRow, number: int, wanted: Picture) -> bytes:
         """A picture that is kept on disk, named after the digest."""
+        self.check_sound(row)
         path = self._root / "cache" / row.digest[:2] / f"{row.digest}-{number}-{wanted.tag()}"
         found = await asyncio.to_thread(_read_or_none, path)
         if found is None:
@@ -312,7 +313,12 @@ class Retriever:
         if number < 1 or number > row.pixels.frames:
             raise NotFoundError(code="no_such_frame")
 
+    def check_sound(self, row: InstanceRow) -> None:
+        """Raises IntegrityError (`damaged`) where the stored bytes are known to be wrong."""
+        self._packs.check(row.place.pack, row.place.offset, row.place.length)
+
     def _blob(self, row: InstanceRow) -> dict[str, Any]:
+        self.check_sound(row)
         return {
             "syntax": row.transfer_syntax,
             "path": str(pack_path(self._root, row.place.pack)),

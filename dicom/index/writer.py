@@ -33,9 +33,13 @@ def digest_of(connection: sqlite3.Connection, organisation: str, sop_uid: str) -
 
 
 def has_blob(connection: sqlite3.Connection, digest: str) -> bool:
-    """Whether the bytes are held by anyone."""
+    """Whether the bytes are held by anyone, and not known to be damaged."""
     return (
-        connection.execute("SELECT 1 FROM blob WHERE digest = ?", (bytes.fromhex(digest),)).fetchone()
+        connection.execute(
+            "SELECT 1 FROM blob b WHERE b.digest = ?"
+            " AND NOT EXISTS (SELECT 1 FROM damage d WHERE d.pack = b.pack AND d.offset = b.offset)",
+            (bytes.fromhex(digest),),
+        ).fetchone()
         is not None
     )
 

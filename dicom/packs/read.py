@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dicom.errors import IntegrityError
@@ -50,6 +51,18 @@ class PackReader:
         self._root = root
         self._open: OrderedDict[int, PackFile] = OrderedDict()
         self._lock = threading.Lock()
+        self._wrong: Mapping[int, Sequence[tuple[int, int]]] = {}
+
+    def refuse(self, wrong: Mapping[int, Sequence[tuple[int, int]]]) -> None:
+        """Pack → (offset, end) of what is known to be wrong, instead of what was known before."""
+        self._wrong = wrong
+
+    def check(self, pack: int, offset: int, size: int) -> None:
+        """Raises IntegrityError (`damaged`) where the bytes are known to be wrong."""
+        if pack in self._wrong:
+            for start, end in self._wrong[pack]:
+                if offset < end and start < offset + size:
+                    raise IntegrityError(code="damaged")
 
     def file(self, pack: int) -> PackFile:
         """The pack's file. Raises IntegrityError (`pack_missing`)."""
@@ -68,7 +81,8 @@ class PackReader:
             return found
 
     def read(self, pack: int, offset: int, size: int) -> bytes:
-        """Bytes of a pack."""
+        """Bytes of a pack. Raises IntegrityError: what is known to be wrong is not read."""
+        self.check(pack, offset, size)
         return self.file(pack).read(offset, size)
 
     def close(self) -> None:

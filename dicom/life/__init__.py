@@ -1,0 +1,1 @@
+"""The life of the data: scrub, repair, figures, backup and restore."""
