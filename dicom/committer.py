@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from dicom.errors import BusyError, DicomError, StorageError
+from dicom.errors import BusyError, CorrectionError, DicomError, StorageError
 from dicom.faults import Fault
 from dicom.index import writer as index
 from dicom.index.schema import checkpoint
@@ -157,6 +157,7 @@ class Committer:
         seen: dict[tuple[str, str], Job] = {}
         blobs: dict[str, Job] = {}
         refused: dict[tuple[str, str, str], Job] = {}
+        settled: set[str] = set()
         buffers: list[Buffer] = []
         position = 0
         for job in batch:
@@ -164,7 +165,9 @@ class Committer:
                 self._settle(job, seen, blobs, refused)
             elif job.metadata is not None:
                 job.plan = "metadata"
-            if job.plan not in {"instance", "quarantine", "custody", "metadata"}:
+            elif job.settling is not None:
+                self._check(job, settled)
+            if job.plan not in {"instance", "quarantine", "custody", "metadata", "settling"}:
                 continue
             self._generation += 1
             job.generation = self._generation
@@ -173,8 +176,9 @@ class Committer:
             body: Buffer = (job.metadata if job.plan == "metadata" else job.body) or b""
             if job.plan == "custody":
                 body = b""
+            kind = job.settling.kind if job.settling else _KINDS[job.plan]
             try:
-                head = encode_head(_KINDS[job.plan], self._label(job), job.prefix if body else b"", len(body))
+                head = encode_head(kind, self._label(job), job.prefix if body else b"", len(body))
             except (
                 ValueError,
                 TypeError,
@@ -206,6 +210,8 @@ class Committer:
         elif job.plan == "custody":
             more["of"] = job.digest
             digest = _EMPTY
+        elif job.settling is not None:
+            more, digest = job.settling.label, _EMPTY
         return label(
             organisation=job.organisation,
             source=job.source,
@@ -215,6 +221,19 @@ class Committer:
             header=job.header,
             **more,
         )
+
+    def _check(self, job: Job, settled: set[str]) -> None:
+        """One correction or decision of an organisation at a time: the next must be judged by what this one leaves."""
+        assert job.settling is not None
+        try:
+            if job.organisation in settled:
+                raise CorrectionError(code="changed_meanwhile")
+            job.settling.check(self._connection)
+        except DicomError as error:
+            job.error = error
+            return
+        job.plan = "settling"
+        settled.add(job.organisation)
 
     def _settle(
         self,
@@ -312,6 +331,8 @@ class Committer:
         try:
             if job.command is not None:
                 job.outcome = job.command(connection)
+            elif job.settling is not None:
+                job.outcome = job.settling.apply(connection, self._label(job))
             elif job.plan == "metadata":
                 assert job.place is not None
                 index.apply_metadata(

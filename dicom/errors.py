@@ -84,6 +84,12 @@ class BusyError(DicomError):
     code = "busy"
 
 
+class CorrectionError(DicomError):
+    """A correction or decision that does not fit what is held now; `reason` says why."""
+
+    code = "correction_refused"
+
+
 # Why an upload can be refused: machine codes, part of the public surface (texts stand in server/dicomweb/reasons.py).
 REFUSALS = (
     "not_dicom",
@@ -100,7 +106,11 @@ REFUSALS = (
     "wrong_study",
     "inflates_too_large",
     "unreadable",
+    "bad_metadata",
+    "missing_bulkdata",
+    "bulkdata_not_supported",
     "disk_full",
+    "over_quota",
     "io_error",
     "busy",
 )

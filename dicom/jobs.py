@@ -12,12 +12,23 @@ from typing import Any
 from dicom.errors import DicomError, StorageError
 from dicom.model import Header, Place
 from dicom.packs.append import Buffer, storage_error
+from dicom.packs.record import Kind
 from dicom.packs.staging import Staging
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settling:
+    """A record without a body: a correction, or a decision on a quarantined file."""
+
+    kind: Kind
+    label: dict[str, Any]
+    check: Callable[[sqlite3.Connection], None]  # raises DicomError where it does not fit what is held
+    apply: Callable[[sqlite3.Connection, dict[str, Any]], Any]  # enters it by the record's whole label
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Something to be made durable. Exactly one of `body`, `staged`, `metadata` or `command` is set."""
+    """Something to be made durable. Exactly one of `body`, `staged`, `metadata`, `settling` or `command` is set."""
 
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
@@ -32,6 +43,7 @@ class Job:
     staged: Staging | None = None
     dataset_start: int = 0
     metadata: bytes | None = None
+    settling: Settling | None = None
     command: Callable[[sqlite3.Connection], Any] | None = None
     outcome: Any = None
     plan: str = ""

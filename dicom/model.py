@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Literal
 
 Outcome = Literal["stored", "duplicate", "conflict", "refused"]
@@ -57,6 +58,9 @@ class Limits:
     query_rows: int = 1000
     thumbnail_cache_bytes: int = 512 << 20
     memory_cache_bytes: int = 32 << 20
+    reserve_bytes: int = 0  # uploads are refused when less is free on the disk
+    quota_bytes: int = 0  # an organisation may hold so much (0: no limit), unless `quotas` names it
+    quotas: Mapping[str, int] = field(default_factory=dict)
 
 
 class PixelKind(StrEnum):
@@ -260,6 +264,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """What of an instance is shown otherwise than it is stored (`dicom.corrections`); its bytes stay as they are."""
+
+    changes: tuple[tuple[int, str, str], ...]  # (tag, VR, text), '' for an empty value
+    removed: tuple[int, ...] = ()  # left out
+    at: str = ""  # of the last correction, ISO 8601
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceRow:
     """One stored instance: what it is and where its bytes are."""
 
@@ -285,6 +298,15 @@ class InstanceRow:
     place: Place
     pixels: PixelLayout
     metadata: Place | None = None
+    overlay: Overlay | None = None
+    source: str = ""
+
+    @property
+    def version(self) -> str:
+        """Names the exact file as it is shown: the digest of what is stored, and of what is shown otherwise."""
+        if self.overlay is None:
+            return self.digest
+        return sha256(f"{self.digest}\x1f{self.overlay!r}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,8 +321,11 @@ class QuarantineRow:
     digest: str
     source: str
     received_at: datetime
-    state: str
+    state: str  # "open", "kept": the original stays, "taken": it is an instance of its own
     place: Place
+    new_sop_uid: str = ""  # of a taken one
+    decided_at: str = ""
+    decided_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dicom.corrections import Correction, taken_uid
 from dicom.index.conditions import above, below, conditions, numbered, visible
+from dicom.index.corrections import corrections_of, read_overlay, shown_attributes
 from dicom.index.frames import unpack_ranges
 from dicom.index.schema import connect_reader
 from dicom.model import (
@@ -31,7 +33,8 @@ _MAX_IDLE = 16
 _INSTANCE = (
     "SELECT i.*, b.digest, b.pack, b.offset, b.prefix_length, b.body_length, b.transfer_syntax, b.pixel_kind,"
     " b.pixel_offset, b.pixel_length, b.pixel_frames, b.frame_length, b.pixel_keyword, b.ranges, b.metadata_pack,"
-    " b.metadata_offset, b.metadata_length FROM instance i JOIN blob b ON b.id = i.blob"
+    " b.metadata_offset, b.metadata_length, o.value AS overlay_value FROM instance i JOIN blob b ON b.id = i.blob"
+    " LEFT JOIN overlay o ON o.id = i.overlay"
 )
 
 
@@ -141,29 +144,41 @@ class IndexReader:
             ).fetchone()
         return _instance(row) if row else None
 
-    def quarantine(self, organisations: frozenset[str], *, state: str = "open") -> list[QuarantineRow]:
-        """What waits for these organisations' technicians."""
+    def quarantine(self, organisations: frozenset[str], *, state: str | None = "open") -> list[QuarantineRow]:
+        """What waits for these organisations' technicians; None: what is settled too."""
         with self.connection() as connection:
             rows = connection.execute(
-                "SELECT * FROM quarantine WHERE state = ?"
-                " AND organisation IN (SELECT value FROM json_each(?)) ORDER BY id",
+                "SELECT * FROM quarantine WHERE (?1 IS NULL OR state = ?1)"
+                " AND organisation IN (SELECT value FROM json_each(?2)) ORDER BY id",
                 (state, json.dumps(sorted(organisations))),
             ).fetchall()
-        return [
-            QuarantineRow(
-                id=row["id"],
-                organisation=row["organisation"],
-                study_uid=row["study_uid"],
-                series_uid=row["series_uid"],
-                sop_uid=row["sop_uid"],
-                digest=row["digest"].hex(),
-                source=row["source"],
-                received_at=datetime.fromisoformat(row["received_at"]),
-                state=row["state"],
-                place=_place(row),
-            )
-            for row in rows
-        ]
+        return [_quarantined(row) for row in rows]
+
+    def quarantined(self, organisation: str, id: int) -> QuarantineRow | None:
+        """One quarantined file of the organisation."""
+        with self.connection() as connection:
+            row = connection.execute(
+                "SELECT * FROM quarantine WHERE id = ? AND organisation = ?", (id, organisation)
+            ).fetchone()
+        return _quarantined(row) if row else None
+
+    def held(self, organisation: str, sop_uid: str) -> InstanceRow | None:
+        """The instance that an organisation holds under a SOP Instance UID."""
+        with self.connection() as connection:
+            row = connection.execute(
+                f"{_INSTANCE} WHERE i.organisation = ? AND i.sop_uid = ?", (organisation, sop_uid)
+            ).fetchone()
+        return _instance(row) if row else None
+
+    def corrections(self, organisation: str) -> list[Correction]:
+        """Every correction of the organisation, the undone ones too, in the order they were made."""
+        with self.connection() as connection:
+            return corrections_of(connection, organisation)
+
+    def shown_attributes(self, organisation: str, study_uid: str) -> dict[str, Any] | None:
+        """The attributes of a study as it is shown now, by column."""
+        with self.connection() as connection:
+            return shown_attributes(connection, organisation, study_uid)
 
     def holders(self, study_uid: str) -> list[str]:
         """Every organisation that holds the study (system use: matching, permission)."""
@@ -264,6 +279,26 @@ def _series(row: sqlite3.Row, count: int, sop_uid: str) -> SeriesRow:
     )
 
 
+def _quarantined(row: sqlite3.Row) -> QuarantineRow:
+    decision = json.loads(row["decision"])
+    digest = row["digest"].hex()
+    return QuarantineRow(
+        id=row["id"],
+        organisation=row["organisation"],
+        study_uid=row["study_uid"],
+        series_uid=row["series_uid"],
+        sop_uid=row["sop_uid"],
+        digest=digest,
+        source=row["source"],
+        received_at=datetime.fromisoformat(row["received_at"]),
+        state=row["state"],
+        place=_place(row),
+        new_sop_uid=taken_uid(row["sop_uid"], digest) if row["state"] == "taken" else "",
+        decided_at=decision.get("at", ""),
+        decided_by=decision.get("by", ""),
+    )
+
+
 def _place(row: sqlite3.Row) -> Place:
     return Place(
         pack=row["pack"],
@@ -304,6 +339,8 @@ def _instance(row: sqlite3.Row) -> InstanceRow:
         blob=row["blob"],
         place=_place(row),
         metadata=metadata,
+        overlay=read_overlay(row["overlay_value"], row["sop_uid"], row["stored_sop"], row["stored_at"]),
+        source=row["source"],
         pixels=PixelLayout(
             kind=PixelKind(row["pixel_kind"]),
             offset=row["pixel_offset"],

@@ -104,6 +104,34 @@ CREATE INDEX blob_by_place ON blob(pack, offset);
 CREATE INDEX blob_by_metadata ON blob(metadata_pack, metadata_offset) WHERE metadata_pack IS NOT NULL;
 CREATE INDEX quarantine_by_place ON quarantine(pack, offset);
 """,
+    # 4: corrections: what is shown stands in study, series and instance; what is stored beside it where it differs
+    """
+ALTER TABLE instance ADD COLUMN stored_study TEXT;
+ALTER TABLE instance ADD COLUMN stored_sop TEXT;
+ALTER TABLE instance ADD COLUMN overlay INTEGER;
+CREATE INDEX instance_by_stored ON instance(stored_study) WHERE stored_study IS NOT NULL;
+CREATE TABLE overlay(
+  id INTEGER PRIMARY KEY,
+  organisation TEXT NOT NULL, stored_study TEXT NOT NULL, study_uid TEXT NOT NULL,
+  value TEXT NOT NULL,                -- JSON of dicom.model.Overlay
+  UNIQUE(organisation, stored_study, study_uid, value)
+);
+CREATE TABLE correction(
+  id TEXT PRIMARY KEY,
+  organisation TEXT NOT NULL, made INTEGER NOT NULL, generation INTEGER NOT NULL,
+  value TEXT NOT NULL                 -- JSON of dicom.corrections.Correction
+) WITHOUT ROWID;
+CREATE INDEX correction_by_organisation ON correction(organisation, made);
+CREATE TABLE study_base(              -- a study that corrections have touched, as it was stored (or split off)
+  organisation TEXT NOT NULL, study_uid TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY(organisation, study_uid)
+) WITHOUT ROWID;
+CREATE TABLE series_base(
+  organisation TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, value TEXT NOT NULL,
+  PRIMARY KEY(organisation, study_uid, series_uid)
+) WITHOUT ROWID;
+ALTER TABLE quarantine ADD COLUMN decision TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE quarantine ADD COLUMN decided INTEGER NOT NULL DEFAULT 0;
+""",
 )
 
 

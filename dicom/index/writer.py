@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from dicom.index.corrections import is_touched, note_arrival
 from dicom.index.frames import pack_ranges
 from dicom.index.names import fold, name_search, name_sound
+from dicom.index.removing import remove_instance
 from dicom.model import Header, Place
 
 
@@ -21,6 +23,7 @@ class Holding:
     generation: int
     header: Header
     place: Place | None  # None for custody: the bytes are there already
+    stored_sop: str = ""  # the SOP Instance UID in the bytes, where the header's is of our making
 
 
 def digest_of(connection: sqlite3.Connection, organisation: str, sop_uid: str) -> str | None:
@@ -71,7 +74,7 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
     if held is not None:
         if held[1] == blob or holding.generation <= held[2]:
             return False
-        _remove_instance(
+        remove_instance(
             connection, held[0]
         )  # a rescan met an unacknowledged attempt first: the highest wins
     study, new = _study(connection, holding)
@@ -79,7 +82,7 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
     connection.execute(
         "INSERT INTO instance(series, blob, organisation, study_uid, series_uid, sop_uid, sop_class, number, modality,"
         " rows, columns, bits_allocated, samples, photometric, frames, has_waveform, document_type, source, stored_at,"
-        " generation) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " generation, stored_sop) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             *(
                 series,
@@ -93,6 +96,7 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
             ),
             *(h.modality, h.rows, h.columns, h.bits_allocated, h.samples, h.photometric, h.frames),
             *(int(h.has_waveform), h.document_type, holding.source, holding.at, holding.generation),
+            holding.stored_sop or None,
         ),
     )
     modalities = _with_modality(connection, study, h.modality)
@@ -109,20 +113,11 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
         "INSERT INTO change(at, kind, organisation, study_uid, series_uid, sop_uid) VALUES (?, 'stored', ?, ?, ?, ?)",
         (holding.at, holding.organisation, h.study_uid, h.series_uid, h.sop_uid),
     )
+    if is_touched(connection, holding.organisation, h.study_uid):
+        named = {"patient_id": h.patient_id, "birth_date": h.birth_date, "patient_name": h.patient_name}
+        note_arrival(connection, holding.organisation, h.study_uid, named)
+        return False
     return new
-
-
-def _remove_instance(connection: sqlite3.Connection, instance: int) -> None:
-    series, study = connection.execute(
-        "SELECT i.series, s.study FROM instance i JOIN series s ON s.id = i.series WHERE i.id = ?",
-        (instance,),
-    ).fetchone()
-    connection.execute("DELETE FROM instance WHERE id = ?", (instance,))
-    connection.execute("UPDATE series SET instance_count = instance_count - 1 WHERE id = ?", (series,))
-    connection.execute("UPDATE study SET instance_count = instance_count - 1 WHERE id = ?", (study,))
-    gone = connection.execute("DELETE FROM series WHERE id = ? AND instance_count = 0", (series,)).rowcount
-    connection.execute("UPDATE study SET series_count = series_count - ? WHERE id = ?", (gone, study))
-    connection.execute("DELETE FROM study WHERE id = ? AND instance_count = 0", (study,))
 
 
 def _blob(connection: sqlite3.Connection, holding: Holding, digest: bytes, place: Place | None) -> int:
