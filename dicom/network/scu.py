@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dicom.archive import Archive
 from dicom.elements import Window
 from dicom.errors import DicomError, UnsupportedError
-from dicom.model import InstanceRow
+from dicom.model import InstanceRow, PixelKind
 from dicom.network import dimse, pdu
 from dicom.network.association import Association
 from dicom.network.dimse import DATASET, NO_DATASET
@@ -19,7 +19,7 @@ from dicom.network.records import Record, write_record
 from dicom.network.terms import AssociationEndedError, Context, NetworkLimits
 from dicom.part10 import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, split_file
 from dicom.retrieve import ByteRange, why_not
-from dicom.syntaxes import EXPLICIT_LE, IMPLICIT_LE
+from dicom.syntaxes import ENCODED, EXPLICIT_LE, IMPLICIT_LE
 
 CHUNK = 1 << 20
 _PLAIN = (EXPLICIT_LE, IMPLICIT_LE)
@@ -102,9 +102,20 @@ async def send_event(association: Association, context: int, *, event: int, data
     return answer.number("status")
 
 
-def context_for(contexts: Sequence[Context], row: InstanceRow) -> Context | None:
-    """The context an instance goes through: as it is stored if that was agreed, else plain if it can be made so."""
+def packs(row: InstanceRow, coding: str) -> bool:
+    """Whether an instance can be packed without loss: it has plain pixels, and the coding can carry them."""
+    return bool(coding) and row.pixels.kind is PixelKind.NATIVE and not why_not(row, coding)
+
+
+def context_for(contexts: Sequence[Context], row: InstanceRow, coding: str = "") -> Context | None:
+    """The context an instance goes through: packed where that is wanted, agreed and possible, else as it is stored if
+    that was agreed, else plain if it can be made so.
+    """
     mine = [context for context in contexts if context.abstract == row.sop_class]
+    if packs(row, coding):
+        for context in mine:
+            if context.transfer == coding:
+                return context
     for context in mine:
         if context.transfer == row.transfer_syntax:
             return context
@@ -123,10 +134,11 @@ async def send_instance(
     originator: Mapping[str, int | str],
 ) -> int:
     """C-STORE one stored instance; the status. Raises AssociationEndedError; other DicomErrors before any byte left."""
+    archive.retriever.check_sound(row)
     if context.transfer == row.transfer_syntax:
         dataset = _stored(archive, row)
-    elif context.transfer == EXPLICIT_LE:
-        dataset = await _converted(archive, row)
+    elif context.transfer == EXPLICIT_LE or context.transfer in ENCODED:
+        dataset = await converted_file(archive, row, context.transfer, meta=False)
     else:
         dataset = await _implicit(archive, row)
     message = association.next_message()
@@ -160,9 +172,20 @@ async def _range(archive: Archive, span: ByteRange) -> AsyncIterator[bytes]:
         done += size
 
 
-async def _converted(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
-    made = await archive.retriever.converted(row, EXPLICIT_LE)
-    start = split_file(Window.of(made.head)).dataset_start
+def stored_file(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
+    """The part-10 file as stored, chunk by chunk."""
+    return _range(archive, archive.retriever.file_range(row))
+
+
+async def converted_file(
+    archive: Archive, row: InstanceRow, target: str, *, meta: bool = True
+) -> AsyncIterator[bytes]:
+    """The instance in another transfer syntax, chunk by chunk; without `meta` its dataset alone.
+
+    Raises UnsupportedError, WorkerError before the first chunk.
+    """
+    made = await archive.retriever.converted(row, target)
+    start = 0 if meta else split_file(Window.of(made.head)).dataset_start
 
     async def parts() -> AsyncIterator[bytes]:
         yield made.head[start:]
@@ -172,7 +195,7 @@ async def _converted(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]
             async for chunk in _range(archive, made.first):
                 yield chunk
         for number in range(2, made.more + 2):
-            yield await archive.retriever.converted_frame(row, number, EXPLICIT_LE)
+            yield await archive.retriever.converted_frame(row, number, target)
         yield made.tail
 
     return parts()
@@ -181,7 +204,8 @@ async def _converted(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]
 async def _implicit(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
     """For a receiver that takes the default syntax alone. In memory: such receivers are old and take small images."""
     parts, size = [], 0
-    source = _stored(archive, row) if row.transfer_syntax == EXPLICIT_LE else await _converted(archive, row)
+    plain = row.transfer_syntax == EXPLICIT_LE
+    source = _stored(archive, row) if plain else await converted_file(archive, row, EXPLICIT_LE, meta=False)
     async for chunk in source:
         parts.append(chunk)
         size += len(chunk)
@@ -195,20 +219,25 @@ async def _implicit(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
     return rewritten()
 
 
-def proposals_for(rows: Sequence[InstanceRow]) -> list[tuple[list[pdu.Proposal], list[InstanceRow]]]:
-    """Presentation contexts for a C-MOVE, and the instances they serve: several lists where 128 contexts are too few.
+def proposals_for(
+    rows: Sequence[InstanceRow], coding: str = ""
+) -> list[tuple[list[pdu.Proposal], list[InstanceRow]]]:
+    """Presentation contexts for sending, and the instances they serve: several lists where 128 contexts are too few.
 
-    Each class is offered as stored, and plain beside it.
+    Each class is offered as stored, and plain beside it; and packed, where `coding` is wanted and possible.
     """
     out: list[tuple[list[pdu.Proposal], list[InstanceRow]]] = []
     keys: dict[tuple[str, str], None] = {}
     part: list[InstanceRow] = []
     for row in rows:
-        new = {(row.sop_class, row.transfer_syntax), (row.sop_class, "")} - set(keys)
+        wanted = {(row.sop_class, row.transfer_syntax), (row.sop_class, "")}
+        if packs(row, coding):
+            wanted.add((row.sop_class, coding))
+        new = wanted - set(keys)
         if len(keys) + len(new) > pdu.MAX_CONTEXTS:
             out.append((_proposals(keys), part))
             keys, part = {}, []
-            new = {(row.sop_class, row.transfer_syntax), (row.sop_class, "")}
+            new = wanted
         keys.update(dict.fromkeys(sorted(new)))
         part.append(row)
     if part:

@@ -20,6 +20,7 @@ from server.storage.devices import Devices
 from server.storage.errors import Broken
 from server.storage.events import Events
 from server.storage.feedback import Feedback
+from server.storage.forwards import Forwards
 from server.storage.grants import Grants
 from server.storage.listing import refresh
 from server.storage.meetings import Meetings
@@ -67,6 +68,7 @@ class SqlUnitOfWork:
         self.outbox = Outbox(self.link)
         self.settings = Settings(self.link)
         self.devices = Devices(self.link)
+        self.forwards = Forwards(self.link)
         self.tokens = Tokens(self.link)
         self.changes = Changes(self.link)
         self.published: list[tuple[str, Mapping[str, Any]]] = []

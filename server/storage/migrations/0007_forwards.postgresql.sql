@@ -1,0 +1,64 @@
+CREATE TABLE forward_destination (
+	id TEXT NOT NULL,
+	organisation TEXT NOT NULL,
+	name TEXT NOT NULL,
+	device TEXT,
+	url TEXT NOT NULL,
+	token TEXT NOT NULL,
+	ca TEXT NOT NULL,
+	compression TEXT NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	ended_at TIMESTAMP WITH TIME ZONE,
+	version BIGINT NOT NULL,
+	failures BIGINT NOT NULL,
+	next_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	last_error TEXT NOT NULL,
+	CONSTRAINT pk_forward_destination PRIMARY KEY (id),
+	CONSTRAINT ck_forward_destination_one_way CHECK ((device IS NULL) <> (url = '')),
+	CONSTRAINT ck_forward_destination_compression CHECK (compression IN ('', 'jpeg-ls', 'htj2k')),
+	CONSTRAINT fk_forward_destination_organisation FOREIGN KEY(organisation) REFERENCES organisation (id),
+	CONSTRAINT fk_forward_destination_device FOREIGN KEY(device) REFERENCES device (id)
+)
+;;
+CREATE INDEX ix_forward_destination_organisation ON forward_destination (organisation)
+;;
+CREATE TABLE forward_item (
+	id TEXT NOT NULL,
+	destination TEXT NOT NULL,
+	n BIGINT NOT NULL,
+	study_uid TEXT NOT NULL,
+	sop_uid TEXT NOT NULL,
+	digest TEXT NOT NULL,
+	state TEXT NOT NULL,
+	attempts BIGINT NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	next_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	ended_at TIMESTAMP WITH TIME ZONE,
+	last_error TEXT NOT NULL,
+	CONSTRAINT pk_forward_item PRIMARY KEY (id),
+	CONSTRAINT uq_forward_item_destination_sop_uid_digest UNIQUE (destination, sop_uid, digest),
+	CONSTRAINT ck_forward_item_state CHECK (state IN ('waiting', 'sent', 'dropped')),
+	CONSTRAINT fk_forward_item_destination FOREIGN KEY(destination) REFERENCES forward_destination (id)
+)
+;;
+CREATE INDEX ix_forward_item_waiting ON forward_item (destination, state, n)
+;;
+CREATE TABLE forward_rule (
+	id TEXT NOT NULL,
+	organisation TEXT NOT NULL,
+	destination TEXT NOT NULL,
+	modalities JSON NOT NULL,
+	source TEXT NOT NULL,
+	description TEXT NOT NULL,
+	earlier BOOLEAN NOT NULL,
+	mark BIGINT NOT NULL,
+	mark_name TEXT NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	ended_at TIMESTAMP WITH TIME ZONE,
+	version BIGINT NOT NULL,
+	CONSTRAINT pk_forward_rule PRIMARY KEY (id),
+	CONSTRAINT fk_forward_rule_organisation FOREIGN KEY(organisation) REFERENCES organisation (id),
+	CONSTRAINT fk_forward_rule_destination FOREIGN KEY(destination) REFERENCES forward_destination (id)
+)
+;;
+CREATE INDEX ix_forward_rule_organisation ON forward_rule (organisation)
