@@ -224,7 +224,7 @@ def _layout(
         return _encapsulated(walker, pixel, extended, count, syntax)
     rows, columns = shorts.get("rows", 0), shorts.get("columns", 0)
     bits, samples = shorts.get("bits_allocated", 0), shorts.get("samples", 1)
-    if photometric == "YBR_FULL_422" and samples == 3:
+    if photometric in {"YBR_FULL_422", "YBR_PARTIAL_422"} and samples == 3:
         samples = 2  # two pixels share one pair of chrominance values (PS3.3 §C.7.6.3.1.2)
     bits_per_frame = rows * columns * samples * bits
     kind, size = PixelKind.NATIVE, bits_per_frame // 8

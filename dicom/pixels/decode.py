@@ -188,14 +188,14 @@ class Image:
         shape = (self.rows, self.columns)
         if self.bits_allocated == 1:
             return self._bits(data, number).reshape(shape)
-        if self.photometric == "YBR_FULL_422" and self.samples == 3:
+        if self.photometric in {"YBR_FULL_422", "YBR_PARTIAL_422"} and self.samples == 3 and self.bits_allocated == 8:
             quads = np.frombuffer(data, np.uint8)[: self.rows * self.columns * 2].reshape(-1, 4)
             ybr = np.empty((quads.shape[0], 2, 3), np.uint8)
             ybr[:, 0, 0], ybr[:, 1, 0] = quads[:, 0], quads[:, 1]
             ybr[:, :, 1] = quads[:, 2:3]
             ybr[:, :, 2] = quads[:, 3:4]
             self.result_photometric = "RGB"
-            return to_rgb(ybr.reshape(*shape, 3))
+            return to_rgb(ybr.reshape(*shape, 3), partial=self.photometric == "YBR_PARTIAL_422")
         count = self.rows * self.columns * self.samples
         array = np.frombuffer(data, self.dtype, count)
         if self.samples == 1:
@@ -209,7 +209,7 @@ class Image:
             array = array.reshape(self.rows, self.columns, self.samples)
         if self.photometric in {"YBR_FULL", "YBR_FULL_422"}:
             self.result_photometric = "RGB"
-            return to_rgb(np.ascontiguousarray(array[..., :3]))
+            return to_rgb(np.ascontiguousarray(array[..., :3]), bits=self.bits_stored)
         return np.ascontiguousarray(array)
 
     def _decoded(self, data: bytes) -> Array:
@@ -232,7 +232,7 @@ class Image:
             raise CannotRenderError(code="size_differs")
         if self.samples == 3 and self.result_photometric in {"YBR_FULL", "YBR_FULL_422"}:
             self.result_photometric = "RGB"
-            array = to_rgb(array)
+            array = to_rgb(array, bits=self.bits_stored)
         return self._as_declared(array)
 
     def _as_declared(self, array: Array) -> Array:
@@ -343,14 +343,17 @@ def _unpack_bits_slowly(data: bytes, expected: int) -> bytes:
     return bytes(out)
 
 
-def to_rgb(ybr: Array) -> Array:
-    """YBR_FULL to RGB (PS3.3 §C.7.6.3.1.2), 8 bit."""
+def to_rgb(ybr: Array, *, bits: int = 8, partial: bool = False) -> Array:
+    """YBR_FULL, or 8-bit YBR_PARTIAL_422, to RGB in the same sample type (PS3.3 §C.7.6.3.1.2)."""
+    top, middle = float((1 << bits) - 1), float(1 << (bits - 1))
     y, cb, cr = (ybr[..., i].astype(np.float32) for i in range(3))
-    out = np.empty(ybr.shape, np.uint8)
-    for i, channel in enumerate(
-        (y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128))
-    ):
-        out[..., i] = np.clip(channel + 0.5, 0, 255).astype(np.uint8)
+    cb, cr = cb - middle, cr - middle
+    red, green_cb, green_cr, blue = (1.5960, 0.3917, 0.8130, 2.0173) if partial else (1.402, 0.344136, 0.714136, 1.772)
+    if partial:
+        y = 1.1644 * (y - 16)
+    out = np.empty(ybr.shape, ybr.dtype.newbyteorder("="))
+    for i, channel in enumerate((y + red * cr, y - green_cb * cb - green_cr * cr, y + blue * cb)):
+        out[..., i] = np.clip(channel + 0.5, 0, top).astype(out.dtype)
     return out
 
 
