@@ -24,6 +24,7 @@ from dicom.index import writer as index
 from dicom.index.reader import IndexReader
 from dicom.ingest import Ingestor
 from dicom.jobs import Job
+from dicom.life.room import Room
 from dicom.model import Arrival, IngestResult, InstanceRow, Limits, QuarantineRow, Query, Scope, SeriesRow, StudyRow
 from dicom.packs.append import OpenPack
 from dicom.packs.read import PackReader
@@ -66,6 +67,7 @@ class Archive:
         self._reader = reader
         self._packs = pack_reader
         self._ingestor = Ingestor(root, committer, workers, limits, clock, fault)
+        self.room = Room(root, limits)
         self.retriever = Retriever(root, pack_reader, workers, limits)
         self.told: Callable[[IngestResult], None] = lambda _result: None
         """Called with every result of `ingest`, for figures; must not block."""
@@ -160,9 +162,14 @@ class Archive:
         Never raises for what was sent: the result says `stored`, `duplicate`, `conflict` (other bytes under a held
         identity: kept in quarantine) or `refused` with a reason of `dicom.errors.REFUSALS`.
         """
-        result = await self._ingestor.ingest(
-            body, organisation=organisation, source=source, study_uid=study_uid
-        )
+        if self.room.due:
+            await self.read_index(self.room.count)
+        if reason := self.room.refusal(organisation, source):
+            result = IngestResult(outcome="refused", reason=reason)
+        else:
+            result = await self._ingestor.ingest(
+                body, organisation=organisation, source=source, study_uid=study_uid
+            )
         if result.outcome == "stored":
             self._wake.set()
         self.told(result)

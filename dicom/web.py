@@ -108,6 +108,7 @@ def instance_json(row: InstanceRow, base: str) -> dict[str, Any]:
 _NO_RESOURCES, _PROCESSING, _NOT_UNDERSTOOD, _MISMATCH = 0xA700, 0x0110, 0xC000, 0xA900
 FAILURE_REASONS: Mapping[str, int] = {
     "disk_full": _NO_RESOURCES,
+    "over_quota": _NO_RESOURCES,
     "busy": _NO_RESOURCES,
     "too_large": _NO_RESOURCES,
     "inflates_too_large": _NO_RESOURCES,

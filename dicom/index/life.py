@@ -117,6 +117,17 @@ def bytes_held(connection: sqlite3.Connection) -> dict[str, tuple[int, int]]:
     return {organisation: (count, size) for organisation, count, size in rows}
 
 
+def bytes_since(connection: sqlite3.Connection, after: int) -> tuple[int, dict[str, int]]:
+    """(id of the newest instance, organisation → bytes of those that came behind instance `after`)."""
+    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM instance").fetchone()
+    rows = connection.execute(
+        "SELECT i.organisation, sum(b.prefix_length + b.body_length)"
+        " FROM instance i JOIN blob b ON b.id = i.blob WHERE i.id > ? AND i.id <= ? GROUP BY i.organisation",
+        (after, newest),
+    )
+    return newest, dict(rows.fetchall())
+
+
 def live_bytes(connection: sqlite3.Connection) -> int:
     """Bytes of all packs that a row points to."""
     (size,) = connection.execute(

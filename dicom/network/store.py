@@ -18,6 +18,7 @@ _SOP_INSTANCE = 0x00080018
 _RESOURCES, _MISMATCH, _NOT_UNDERSTOOD, _PROCESSING = 0xA700, 0xA900, 0xC000, 0x0110
 _STATUS = {
     "disk_full": _RESOURCES,
+    "over_quota": _RESOURCES,
     "busy": _RESOURCES,
     "too_large": _RESOURCES,
     "inflates_too_large": _RESOURCES,

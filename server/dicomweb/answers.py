@@ -29,6 +29,8 @@ COMMON = {
     "Vary": "Accept, Accept-Encoding",
     "X-Content-Type-Options": "nosniff",
 }
+LEFT_OUT: web.RequestKey[int] = web.RequestKey("left_out", int)
+"""How many instances of a study or series the answer lacks, because their stored bytes are wrong."""
 _MADE_BY = "2"  # raise it when the same request would yield other bytes than the last release made
 
 
@@ -96,6 +98,8 @@ async def send(
     Whatever is to be made first is made before the status is sent; what fails later cuts the connection.
     """
     heads = {**COMMON, "ETag": etag, "Content-Type": content_type, **headers}
+    if left_out := request.get(LEFT_OUT):
+        heads["Warning"] = f'299 huizhen "{left_out} damaged instances are left out"'
     total, status = size_of(pieces), 200
     if single and total is not None:
         heads["Accept-Ranges"] = "bytes"

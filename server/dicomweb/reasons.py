@@ -23,7 +23,18 @@ STATUS: dict[str, int] = {
 }
 """Status by class of error (`DicomError.code`); a test compares it with the classes."""
 
-_BY_REASON: dict[str, int] = {"disk_full": 507, "too_large": 413, "too_large_to_decode": 413}
+_BY_REASON: dict[str, int] = {
+    "disk_full": 507,
+    "over_quota": 507,
+    "too_large": 413,
+    "too_large_to_decode": 413,
+    # It was here, and what is left of it is not what was stored: gone, until the same bytes come again.
+    "damaged": 410,
+    "pack_missing": 410,
+    "pack_short": 410,
+}
+
+NO_ROOM = frozenset({"disk_full", "over_quota"})
 
 TEXTS: dict[str, str] = {
     "not_dicom": N_("不是 DICOM 文件。请选择影像设备导出的 DICOM 文件。"),
@@ -42,9 +53,13 @@ TEXTS: dict[str, str] = {
     "unreadable": N_("文件内容无法读取，已拒收。"),
     "other_bytes": N_("同一编号的影像已存在但内容不同。原影像保持不变，新文件已隔离，等待技师处理。"),
     "disk_full": N_("服务器存储空间不足，文件没有保存。请通知管理员后重试。"),
+    "over_quota": N_("本机构的影像存储空间已用完，文件没有保存。请联系平台管理员。"),
     "io_error": N_("服务器存储出错，文件没有保存。请稍后重试。"),
     "busy": N_("系统正忙，请稍后重试。"),
     "not_found": N_("没有找到，或者您无权查看。"),
+    "damaged": N_("这幅影像的存储数据已损坏，不再给出。请重新上传原始影像，或请管理员从备份恢复。"),
+    "pack_missing": N_("这幅影像的存储数据已丢失。请重新上传原始影像，或请管理员从备份恢复。"),
+    "pack_short": N_("这幅影像的存储数据不完整，不再给出。请重新上传原始影像，或请管理员从备份恢复。"),
     "no_such_frame": N_("没有这一帧图像。"),
     "no_document": N_("这里没有可以打开的文档。"),
     "no_pixels": N_("这一项没有图像。"),

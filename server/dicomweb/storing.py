@@ -12,7 +12,7 @@ from dicom.model import IngestResult
 from dicom.web import Multipart, parse_media_type, store_json
 from server.dicomweb.answers import base_url, dumps, guarded
 from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
-from server.dicomweb.reasons import problem_response
+from server.dicomweb.reasons import NO_ROOM, problem_response
 
 _AT_ONCE = 64
 _MAX_PARTS = 20_000
@@ -74,6 +74,8 @@ async def store_instances(request: web.Request) -> web.StreamResponse:
     good = sum(result.outcome in {"stored", "duplicate"} for result in results)
     # PS3.18 Table 10.5.3-1: 200 all, 202 some, 409 none.
     status = 200 if good == len(results) and cut is None else 202 if good else 409
+    if all(result.reason in NO_ROOM for result in results):
+        status = 507  # the sender is to try again later, not to look for a fault in what it sent
     headers = (
         {"Cache-Control": "no-store", "Warning": '299 huizhen "The body ended early"'}
         if cut

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from dicom.archive import Archive
-from dicom.errors import BadQueryError, NotAcceptableError, NotFoundError, UnsupportedError, WorkerError
+from dicom.errors import BadQueryError, IntegrityError, NotAcceptableError, NotFoundError, UnsupportedError, WorkerError
 from dicom.model import InstanceRow
 from dicom.web import MediaType, parse_accept
+from server.dicomweb.answers import LEFT_OUT
 from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
 
 _MAX_FRAMES = 2000
@@ -24,11 +25,28 @@ async def rows_of(request: web.Request, action: str) -> tuple[Archive, list[Inst
     scope = await request.app[SCOPE_FOR](request, action, study)
     archive = request.app[ARCHIVE]
     if sop is not None:
-        return archive, [await asyncio.to_thread(archive.instance, scope, study, series, sop)]
+        row = await asyncio.to_thread(archive.instance, scope, study, series, sop)
+        if action != "metadata":
+            archive.retriever.check_sound(row)
+        return archive, [row]
     rows = await asyncio.to_thread(archive.instances, scope, study, series)
     if not rows:
         raise NotFoundError
-    return archive, rows
+    sound = [row for row in rows if is_sound(archive, row) or (action == "metadata" and row.metadata is not None)]
+    if len(sound) < len(rows):  # the others can still be had, and the answer says that some are missing
+        request[LEFT_OUT] = len(rows) - len(sound)
+    if not sound:
+        raise IntegrityError(code="damaged")
+    return archive, sound
+
+
+def is_sound(archive: Archive, row: InstanceRow) -> bool:
+    """Whether nothing is known against the stored bytes."""
+    try:
+        archive.retriever.check_sound(row)
+    except IntegrityError:
+        return False
+    return True
 
 
 def accepted(request: web.Request) -> list[MediaType]:
