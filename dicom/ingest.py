@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dicom.committer import Committer
 from dicom.elements import Budget, Window
@@ -24,8 +25,11 @@ from dicom.part10 import FileHead, build_prefix, split_file
 from dicom.workers.pool import WorkerPool
 
 _FIRST = 1 << 20  # reserved before a body of unknown size is read
+_SLOW_SECONDS = 2.0  # a sender that takes longer waits on disk, not in the memory that all share
+_SLOW_RESERVE = 256 << 10
 _INLINE_HASH = 64 << 10  # larger ones are hashed off the event loop
 _STAGE_CHUNK = 4 << 20
+_T = TypeVar("_T")
 
 
 class MemoryBudget:
@@ -77,7 +81,7 @@ class MemoryBudget:
 class _Received:
     """A body, in memory or staged."""
 
-    __slots__ = ("data", "digest", "hasher", "head", "reserved", "staged")
+    __slots__ = ("chunks", "data", "digest", "hasher", "head", "order", "pending", "reserved", "retreat", "staged")
 
     def __init__(self) -> None:
         self.data: bytes = b""
@@ -86,6 +90,10 @@ class _Received:
         self.digest = ""
         self.hasher = hashlib.sha256()
         self.reserved = 0
+        self.chunks: list[bytes] = []  # received and not yet staged
+        self.pending = 0  # their bytes
+        self.order = asyncio.Lock()  # one spill at a time
+        self.retreat: asyncio.Task[None] | None = None
 
     @property
     def length(self) -> int:
@@ -112,11 +120,16 @@ class Ingestor:
     ) -> None:
         self._root = root
         self._committer = committer
-        self._workers = workers
-        self._limits = limits
+        self.workers = workers
+        self.limits = limits
         self._clock = clock
         self._fault = fault
         self.budget = MemoryBudget(limits.memory_bytes)
+        self.assembling = asyncio.Lock()  # see dicom.assembly
+
+    def stage(self) -> Staging:
+        """A new staging file. Blocks. Raises StorageError."""
+        return Staging(self._root, self._fault)
 
     async def ingest(
         self, body: AsyncIterable[bytes] | bytes, *, organisation: str, source: str, study_uid: str | None
@@ -148,7 +161,7 @@ class Ingestor:
                 received.staged.discard()
 
     async def _receive(self, body: AsyncIterable[bytes] | bytes, received: _Received) -> None:
-        limits = self._limits
+        limits = self.limits
         if isinstance(body, bytes):
             if len(body) > limits.instance_bytes:
                 raise RefusedError(code="too_large")
@@ -156,33 +169,68 @@ class Ingestor:
             if len(body) <= limits.inline_bytes:
                 received.data = body
             else:
-                await self._spill([body], received)
+                received.chunks = [body]
+                await self._spill(received)
                 received.digest = received.hasher.hexdigest()
             return
         received.reserved = await self.budget.acquire(min(_FIRST, limits.memory_bytes // 4))
-        chunks: list[bytes] = []
-        size = pending = 0
+        patience = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._begin_retreat, received)
+        try:
+            await self._take(body, received)
+        finally:
+            patience.cancel()
+            if received.retreat is not None:
+                await _ended(received.retreat)
+                received.retreat.exception()  # told below, or outdone by what ended the body
+        if received.retreat is not None:
+            received.retreat.result()
+        if received.staged is not None:
+            if received.chunks:
+                await self._spill(received)
+            received.digest = received.hasher.hexdigest()
+        else:
+            chunks, received.chunks = received.chunks, []
+            received.data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self._shrink(received, len(received.data))
+
+    async def _take(self, body: AsyncIterable[bytes], received: _Received) -> None:
+        limits = self.limits
+        size = 0
         async for chunk in body:
             if not chunk:
                 continue
+            if received.retreat is not None:
+                await received.retreat  # what came before must stand in the file first
             size += len(chunk)
-            pending += len(chunk)
             if size > limits.instance_bytes:
                 raise RefusedError(code="too_large")
-            chunks.append(chunk)
+            received.chunks.append(chunk)
+            received.pending += len(chunk)
             if received.staged is not None:
-                if pending >= min(_STAGE_CHUNK, received.reserved):
-                    await self._spill(chunks, received)
-                    chunks, pending = [], 0
-            elif size > limits.inline_bytes or not self._grow(received, size):
-                await self._spill(chunks, received)
-                chunks, pending = [], 0
-        if received.staged is not None:
-            if chunks:
-                await self._spill(chunks, received)
-            received.digest = received.hasher.hexdigest()
-        else:
-            received.data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                if received.pending >= min(_STAGE_CHUNK, received.reserved):
+                    await self._spill(received)
+            elif (
+                size > limits.inline_bytes
+                or (received.retreat is not None and size > _SLOW_RESERVE)
+                or not self._grow(received, size)
+            ):
+                await self._spill(received)
+
+    def _begin_retreat(self, received: _Received) -> None:
+        received.retreat = asyncio.get_running_loop().create_task(self._give_way(received))
+
+    async def _give_way(self, received: _Received) -> None:
+        """A slow sender's bytes go to disk: fifty that stall must not hold the memory of those that do not."""
+        async with received.order:
+            if received.pending > _SLOW_RESERVE:
+                await self._stage_pending(received)
+            self._shrink(received, max(_SLOW_RESERVE, received.pending))
+
+    def _shrink(self, received: _Received, size: int) -> None:
+        spare = received.reserved - size
+        if spare > 0:
+            received.reserved -= spare
+            self.budget.release(spare)
 
     def _grow(self, received: _Received, size: int) -> bool:
         missing = size - received.reserved
@@ -194,23 +242,32 @@ class Ingestor:
         received.reserved += missing
         return True
 
-    async def _spill(self, chunks: list[bytes], received: _Received) -> None:
-        """To the staging file, hashing the dataset as it passes."""
+    async def _spill(self, received: _Received) -> None:
+        """What is in memory to the staging file, hashing the dataset as it passes."""
+        async with received.order:
+            await self._stage_pending(received)
+
+    async def _stage_pending(self, received: _Received) -> None:
+        chunks, received.chunks, received.pending = received.chunks, [], 0
+        start = 0
         if received.staged is None:
-            first = b"".join(chunks)
-            received.head = split_file(Window.of(first))
-            received.staged = await asyncio.to_thread(Staging, self._root, self._fault)
+            chunks = [b"".join(chunks)]
+            received.head = split_file(Window.of(chunks[0]))
             start = received.head.dataset_start
-            await asyncio.to_thread(_stage, received.staged, received.hasher, [first], start)
-            return
-        await asyncio.to_thread(_stage, received.staged, received.hasher, chunks, 0)
+
+        def write() -> None:
+            if received.staged is None:
+                received.staged = self.stage()
+            _stage(received.staged, received.hasher, chunks, start)
+
+        await to_the_end(write)
 
     async def _read(self, received: _Received) -> tuple[FileHead, Header]:
         head = received.head or split_file(received.window(0))
         start, syntax = head.dataset_start, head.transfer_syntax
         header: Header | None = None
         if not needs_worker(syntax):
-            limits = self._limits
+            limits = self.limits
             budget = Budget(
                 elements=limits.header_elements, header_bytes=limits.header_bytes, depth=limits.header_depth
             )
@@ -236,7 +293,7 @@ class Ingestor:
         else:
             blob["path"] = str(received.staged.path)
             blob["offset"] = RESERVE + start
-        answer = await self._workers.call("header", {"blob": blob})
+        answer = await self.workers.call("header", {"blob": blob})
         kind = PixelKind(answer["layout"]["kind"])
         layout = PixelLayout(**{**answer["layout"], "kind": kind, "ranges": _ranges(answer["ranges"])})
         return header_from_json(answer["header"], layout)
@@ -267,6 +324,22 @@ class Ingestor:
             await _settled(job.future)
             raise
         return result
+
+
+async def to_the_end(work: Callable[[], _T]) -> _T:
+    """`work` in a thread; who is cancelled waits for it, so that no file is closed under a thread that writes it."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await _ended(task)
+        raise
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
 
 
 def _stage(staged: Staging, hasher: hashlib._Hash, chunks: list[bytes], skip: int) -> None:

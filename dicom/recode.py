@@ -106,17 +106,29 @@ def _swapped(value: bytes, vr: str) -> bytes:
     return bytes(out)
 
 
-def written(tag: int, vr: str, value: bytes) -> bytes:
-    """An element in explicit little endian (PS3.5 §7.1.2), padded to even length."""
-    if len(value) % 2:
-        value += b" " if vr in {"CS", "SH", "LO", "ST", "LT", "DS", "IS", "PN", "UT", "DA", "TM", "AE"} else b"\x00"
-    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+_SPACED = frozenset({"CS", "SH", "LO", "ST", "LT", "DS", "IS", "PN", "UT", "UC", "UR", "DA", "TM", "DT", "AE", "AS"})
+
+
+def padding(vr: str) -> bytes:
+    """The byte that makes a value of odd length even (PS3.5 §6.2)."""
+    return b" " if vr in _SPACED else b"\x00"
+
+
+def element_head(tag: int, vr: str, length: int) -> bytes:
+    """What stands before a value of even `length` in explicit little endian (PS3.5 §7.1.2)."""
     code = vr.encode("ascii")
-    if code not in LONG_VRS and len(value) > 0xFFFE:
+    if code not in LONG_VRS and length > 0xFFFE:
         code = b"UN"  # PS3.5 §6.2.2: a value too long for the two-byte length of its VR
     if code in LONG_VRS:
-        return head + code + struct.pack("<HI", 0, len(value)) + value
-    return head + code + struct.pack("<H", len(value)) + value
+        return struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, code, 0, length)
+    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, code, length)
+
+
+def written(tag: int, vr: str, value: bytes) -> bytes:
+    """An element in explicit little endian, padded to even length."""
+    if len(value) % 2:
+        value += padding(vr)
+    return element_head(tag, vr, len(value)) + value
 
 
 def pixel_head(vr: str, length: int) -> bytes:

@@ -106,6 +106,7 @@ def instance_json(row: InstanceRow, base: str) -> dict[str, Any]:
 
 # Failure Reason (0008,1197) of a refused instance (PS3.18 §I.2.2).
 _NO_RESOURCES, _PROCESSING, _NOT_UNDERSTOOD, _MISMATCH = 0xA700, 0x0110, 0xC000, 0xA900
+_SYNTAX_NOT_SUPPORTED = 0xC122
 FAILURE_REASONS: Mapping[str, int] = {
     "disk_full": _NO_RESOURCES,
     "over_quota": _NO_RESOURCES,
@@ -117,6 +118,7 @@ FAILURE_REASONS: Mapping[str, int] = {
     "other_bytes": _PROCESSING,
     "wrong_study": _MISMATCH,
     "missing_sop_class": _MISMATCH,
+    "bulkdata_not_supported": _SYNTAX_NOT_SUPPORTED,
 }
 
 

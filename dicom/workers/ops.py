@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from pydicom.datadict import dictionary_VR
 
+from dicom.assembling import assemble
 from dicom.conversion import convert
 from dicom.elements import UNDEFINED, Budget, Walker, Window
 from dicom.errors import DicomError, NotFoundError, RefusedError, UnsupportedError
@@ -213,4 +214,5 @@ OPERATIONS: dict[str, Callable[[Args, Limits], Any]] = {
     "rendered": rendered,
     "waveform": waveform,
     "bulkdata": bulkdata,
+    "assemble": lambda args, limits: assemble(args, limits, vr_of),
 }

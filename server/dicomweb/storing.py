@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from dicom.assembling import JSON, XML
 from dicom.errors import BadQueryError, DicomError, UnsupportedError
 from dicom.model import IngestResult
 from dicom.web import Multipart, parse_media_type, store_json
@@ -63,6 +64,12 @@ async def store_instances(request: web.Request) -> web.StreamResponse:
     if media.name == "application/dicom":
         results = [await archive.ingest(chunks, organisation=holder, source="stow", study_uid=study_uid)]
         cut = None
+    elif media.multipart and media.part in {JSON, XML}:
+        parts = Multipart(chunks, media.parameters.get("boundary", ""))
+        try:
+            results, cut = await _store_assembled(request, parts, holder, study_uid), None
+        except TimeoutError:
+            results, cut = [], BadQueryError(code="cut_multipart")
     elif media.multipart and media.part in {"application/dicom", "*/*"}:
         parts = Multipart(chunks, media.parameters.get("boundary", ""))
         results, cut = await _store_parts(request, parts, holder, study_uid)
@@ -113,3 +120,33 @@ async def _store_parts(
         cut = BadQueryError(code="cut_multipart")
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     return [outcome for outcome in outcomes if isinstance(outcome, IngestResult)], cut
+
+
+async def _store_assembled(
+    request: web.Request, parts: Multipart, holder: str, study_uid: str | None
+) -> list[IngestResult]:
+    """Metadata and bulk data in parts of their own (§10.5.2); Content-Location ties them together. Raises DicomError.
+
+    Nothing is stored of a body that is cut: an instance is whole only when its bulk data are here.
+    """
+    archive = request.app[ARCHIVE]
+    assembly = archive.assembly()
+    try:
+        count = 0
+        while (headers := await parts.next_part()) is not None:
+            count += 1
+            if count > _MAX_PARTS:
+                raise BadQueryError(code="bad_multipart")
+            media = parse_media_type(headers.get("content-type", ""))
+            identifier = headers.get("content-id", "").strip("<>")
+            await assembly.add(
+                parts.body(),
+                media=media.name,
+                syntax=media.transfer_syntax,
+                location=headers.get("content-location") or (f"cid:{identifier}" if identifier else ""),
+            )
+        return await assembly.store(
+            lambda body: archive.ingest(body, organisation=holder, source="stow", study_uid=study_uid)
+        )
+    finally:
+        assembly.close()
