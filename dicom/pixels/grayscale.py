@@ -24,15 +24,23 @@ def grayscale(image: Image, array: Array, number: int, window: Window | None) ->
 
     `window` takes the place of the dataset's own. Padding and values that are no number come out black.
     """
-    pipeline = _pipeline(image, number, window)
     stored = meaningful(image, array)
+    hidden = _hidden(image, stored, array.dtype)
+    visible = stored if hidden is None else stored[~hidden]
+    if not visible.size:
+        return np.zeros(stored.shape, np.uint8)
+    pipeline = _pipeline(image, number, window)
+    low, high = visible.min(), visible.max()
+    if hidden is not None:
+        stored = np.where(hidden, low, stored)
     if array.dtype.kind == "f" or array.dtype.itemsize > 2:
-        return pipeline.shades(stored.astype(np.float64), _padding(image, array.dtype))
-    low, high = int(stored.min()), int(stored.max())
-    # At most 65,536 different values: compute each once, then look up.
-    table = pipeline.shades(np.arange(low, high + 1, dtype=np.float64), _padding(image, array.dtype))
-    shades: NDArray[np.uint8] = table[(stored - low).astype(np.intp) if low else stored.astype(np.intp)]
-    return shades
+        out = pipeline.shades(stored.astype(np.float64))
+    else:  # at most 65,536 different values: compute each once, then look up
+        table = pipeline.shades(np.arange(int(low), int(high) + 1, dtype=np.float64))
+        out = table[(stored - int(low)).astype(np.intp) if low else stored.astype(np.intp)]
+    if hidden is not None:
+        out[hidden] = 0
+    return out
 
 
 def meaningful(image: Image, array: Array) -> Array:
@@ -61,17 +69,12 @@ class _Pipeline:
     voi: Attributes
     window: Window | None
 
-    def shades(self, stored: Array, padding: tuple[float, float] | None) -> NDArray[np.uint8]:
-        """Stored values as shades. `padding` is the range of values that are no image."""
-        hidden = ~np.isfinite(stored)
-        if padding is not None:
-            hidden |= (stored >= padding[0]) & (stored <= padding[1])
-        out = self._voi(self._modality(np.where(np.isfinite(stored), stored, 0.0)), hidden)
+    def shades(self, stored: Array) -> NDArray[np.uint8]:
+        """Stored values, from the lowest to the highest of the frame, as shades."""
+        out = self._voi(self._modality(stored))
         a = self.image.attributes
-        if self.image.photometric == "MONOCHROME1" or a.text(0x20500020) == "INVERSE":
-            out = 255 - out
-        out[hidden] = 0
-        return out
+        inverse = self.image.photometric == "MONOCHROME1" or a.text(0x20500020) == "INVERSE"
+        return 255 - out if inverse else out
 
     def _modality(self, values: Array) -> Array:
         for item in self.image.attributes.items(0x00283000)[:1]:
@@ -81,7 +84,7 @@ class _Pipeline:
         slope, intercept = (a.numbers(0x00281053) or [1.0])[0], (a.numbers(0x00281052) or [0.0])[0]
         return values * (slope or 1.0) + intercept
 
-    def _voi(self, values: Array, hidden: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def _voi(self, values: Array) -> NDArray[np.uint8]:
         a = self.voi
         if self.window is not None:
             return apply_window(values, *self.window)
@@ -95,22 +98,19 @@ class _Pipeline:
         function = a.text(0x00281056).upper() or "LINEAR"
         if centers and widths and (widths[0] >= 1 if function == "LINEAR" else widths[0] > 0):
             return apply_window(values, centers[0], widths[0], function)
-        low, high = self._whole(values, hidden)
+        low, high = self._whole(values)
         return apply_window(values, (low + high) / 2, max(high - low, 1e-9), "LINEAR_EXACT")
 
-    def _whole(self, values: Array, hidden: NDArray[np.bool_]) -> tuple[float, float]:
+    def _whole(self, values: Array) -> tuple[float, float]:
         """Without a window: the whole range of an 8-bit image, so that a film does not flicker, else that in use."""
         image = self.image
-        if image.bits_stored <= 8 and values.size and image.attributes.text(0x00080060) not in _COUNTS:
+        if image.bits_stored <= 8 and image.attributes.text(0x00080060) not in _COUNTS:
             half = 1 << (image.bits_stored - 1)
             ends = np.array([-half, half - 1] if image.signed else [0, 2 * half - 1], np.float64)
             low, high = sorted(self._modality(ends).tolist())
             if high > low:
                 return low, high
-        seen = values[~hidden]
-        if not seen.size:
-            seen = values
-        return float(seen.min()), float(seen.max())
+        return float(values.min()), float(values.max())
 
 
 def _pipeline(image: Image, number: int, window: Window | None) -> _Pipeline:
@@ -159,9 +159,10 @@ def apply_window(values: Array, center: float, width: float, function: str) -> N
     return np.asarray(np.clip(np.floor(out + 0.5), 0, 255), np.uint8)
 
 
-def _padding(image: Image, dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    """The stored values that fill up the rectangle (PS3.3 §C.7.5.1.1.2), in floats too (§C.7.6.24)."""
+def _hidden(image: Image, stored: Array, dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
+    """Where values fill up the rectangle (PS3.3 §C.7.5.1.1.2, in floats §C.7.6.24) or are no number; None: nowhere."""
     a = image.attributes
+    out = ~np.isfinite(stored) if dtype.kind == "f" else None
     if dtype.kind == "f":
         tags = (0x00280122, 0x00280124) if dtype.itemsize == 4 else (0x00280123, 0x00280125)
         code = f"f{dtype.itemsize}"
@@ -169,8 +170,9 @@ def _padding(image: Image, dtype: np.dtype[Any]) -> tuple[float, float] | None:
         tags, code = (0x00280120, 0x00280121), "i2" if image.signed else "u2"
     size = int(code[1])
     first, last = (a.raw(tag)[:size] for tag in tags)
-    if len(first) < size:
-        return None
-    value = float(np.frombuffer(first, a.order + code)[0])
-    limit = float(np.frombuffer(last, a.order + code)[0]) if len(last) == size else value
-    return min(value, limit), max(value, limit)
+    if len(first) == size:
+        value = float(np.frombuffer(first, a.order + code)[0])
+        limit = float(np.frombuffer(last, a.order + code)[0]) if len(last) == size else value
+        filled = (stored >= min(value, limit)) & (stored <= max(value, limit))
+        out = filled if out is None else out | filled
+    return out if out is not None and out.any() else None
