@@ -74,7 +74,7 @@ class Charset:
             return data.decode("ascii")
         if self.repaired:
             return data.decode(_PLAIN[self.repaired], "replace")
-        first = _codec(self.terms[0])
+        first = codec_of(self.terms[0])
         if b"\x1b" in data:
             return _decode_escaped(data, first)
         if first == "ascii":
@@ -94,7 +94,8 @@ def _normal(term: str) -> str:
     }.get(term, term)
 
 
-def _codec(term: str) -> str:
+def codec_of(term: str) -> str:
+    """Python's name of the encoding that a term of Specific Character Set begins in."""
     if term.startswith("ISO 2022 IR "):
         number = term[len("ISO 2022 IR ") :]
         # The multi-byte sets start in ASCII and are reached by escape sequences.

@@ -24,6 +24,7 @@ from dicom.recode import (
     pixel_head,
     written,
 )
+from dicom.rewriting import converted_changes
 from dicom.syntaxes import EXPLICIT_LE, JPEG_BASELINE
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def convert(
     digest: str,
     *,
     value_as_stored: bool,
+    overlay: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """`{"head", "first", "tail"}`: the file up to the pixels, the first frame (or all of them), what follows the last.
 
@@ -52,16 +54,19 @@ def convert(
     writer.learn_sign()
     recoder = Recoder(dataset.walker, writer.vr_of)
     identity = _identity(dataset)
+    shown: Changes = converted_changes(dataset.walker, writer.vr_of, overlay) if overlay else {}
+    if named := shown.get(0x00080018):
+        identity[0x00080018] = named[1].decode("ascii")
     try:
         image = read_image(dataset, ranges)
     except UnsupportedError as error:
         if error.reason != "no_pixels":
             raise
-        around = recoder.around({}, new_pixels=False)
+        around = recoder.around(shown, new_pixels=False)
         return _answer(_prefix(identity, EXPLICIT_LE) + around.before, b"", around.after, 0, None)
     if image.layout.kind in {PixelKind.NATIVE, PixelKind.BITS} and target == EXPLICIT_LE:
-        return _native(dataset, image, recoder, identity, value_as_stored=value_as_stored)
-    changes: Changes = {}
+        return _native(dataset, image, recoder, identity, shown, value_as_stored=value_as_stored)
+    changes: Changes = dict(shown)
     if target == EXPLICIT_LE:
         array = image.frame(1)
         first = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -93,10 +98,16 @@ def _answer(head: bytes, first: bytes, tail: bytes, frames: int, length: int | N
 
 
 def _native(
-    dataset: Dataset, image: Image, recoder: Recoder, identity: dict[int, str], *, value_as_stored: bool
+    dataset: Dataset,
+    image: Image,
+    recoder: Recoder,
+    identity: dict[int, str],
+    shown: Changes,
+    *,
+    value_as_stored: bool,
 ) -> dict[str, Any]:
     """Pixels that only change their byte order, or nothing: the value as a whole."""
-    around = recoder.around({}, new_pixels=False)
+    around = recoder.around(shown, new_pixels=False)
     layout, pixel = image.layout, around.pixel
     if pixel is not None and value_as_stored:
         head = _prefix(identity, EXPLICIT_LE) + around.before

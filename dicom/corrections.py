@@ -7,13 +7,14 @@ records of the highest generation alone say what holds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from typing import Any, Literal
 
 from dicom.errors import CorrectionError
-from dicom.model import Overlay
+from dicom.model import InstanceRow, Overlay
 
 Kind = Literal["patient", "merge", "move", "split"]
 KINDS: tuple[Kind, ...] = ("patient", "merge", "move", "split")
@@ -59,8 +60,8 @@ class Person:
 class Correction:
     """One correction of one organisation's studies. UIDs are those shown when it was made.
 
-    patient: `study_uid` is shown as `person`. merge: all of `study_uid` is part of `target_uid`. move: `series` of it are.
-    split: `series` of it are a study of their own, `target_uid`, with the attributes in `study`.
+    patient: `study_uid` is shown as `person`. merge: all of `study_uid` is part of `target_uid`. move: `series` of it
+    are. split: `series` of it are a study of their own, `target_uid`, with the attributes in `study`.
     """
 
     id: str
@@ -201,6 +202,37 @@ def shown_header(overlay: Overlay) -> dict[str, str]:
     names[0x00081030] = "study_description"
     out = {names[tag]: text for tag, _, text in overlay.changes if tag in names}
     return out | {names[tag]: "" for tag in overlay.removed if tag in names}
+
+
+def shown_otherwise(row: InstanceRow) -> dict[str, Any] | None:
+    """An instance's overlay as a worker takes it (`dicom.rewriting`)."""
+    if row.overlay is None:
+        return None
+    one = row.overlay
+    # By which door the values came that are replaced: Source of Previous Values (0400,0564), which names no person.
+    source = row.source.partition(":")[0]
+    return {"changes": [list(x) for x in one.changes], "removed": list(one.removed), "at": one.at, "source": source}
+
+
+def shown_metadata(data: bytes, row: InstanceRow) -> bytes:
+    """DICOM JSON of an instance as it is shown."""
+    if row.overlay is None:
+        return data
+    found: dict[str, Any] = json.loads(data)
+    for tag in row.overlay.removed:
+        found.pop(f"{tag:08X}", None)
+    for tag, vr, text in row.overlay.changes:
+        value: dict[str, Any] = {"vr": vr}
+        if text:
+            value["Value"] = [_person_json(text) if vr == "PN" else text]
+        found[f"{tag:08X}"] = value
+    shown = {tag: found[tag] for tag in sorted(found)}
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _person_json(text: str) -> dict[str, str]:
+    names = zip(("Alphabetic", "Ideographic", "Phonetic"), text.split("="), strict=False)
+    return {name: part for name, part in names if part}
 
 
 def check_form(correction: Correction) -> None:

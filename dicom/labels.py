@@ -48,6 +48,13 @@ def header_from_json(data: dict[str, Any], layout: PixelLayout | None = None) ->
     return Header(**values, pixels=layout or PixelLayout())
 
 
+def header_of(answer: dict[str, Any]) -> Header:
+    """The header in a worker's answer to `header`."""
+    ranges = tuple(tuple((a, b) for a, b in frame) for frame in answer["ranges"])
+    layout = PixelLayout(**{**answer["layout"], "kind": PixelKind(answer["layout"]["kind"]), "ranges": ranges})
+    return header_from_json(answer["header"], layout)
+
+
 def label(
     *,
     organisation: str,

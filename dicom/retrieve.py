@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from dicom import cache
+from dicom.corrections import shown_header, shown_metadata, shown_otherwise
 from dicom.errors import CannotRenderError, DicomError, NotFoundError, UnsupportedError
-from dicom.model import InstanceRow, Limits, PixelKind
+from dicom.model import InstanceRow, Limits, PixelKind, Place
 from dicom.packs.append import pack_path
 from dicom.packs.read import PackReader
+from dicom.part10 import build_prefix
 from dicom.recode import fragment
 from dicom.syntaxes import (
     DECODED,
@@ -197,6 +199,7 @@ class Retriever:
             "ranges": self._fragments(row, 1) if p.kind is not PixelKind.NONE else None,
             "digest": row.digest,
             "value_as_stored": in_place,
+            "overlay": shown_otherwise(row),
         }
         answer = await self._workers.call("recoded", args)
         first: bytes | ByteRange = answer["first"]
@@ -221,12 +224,14 @@ class Retriever:
         if row.pixels.kind is PixelKind.NONE:
             raise CannotRenderError(code="no_pixels")
         self.check_frame(row, number)
-        key = (row.digest, number, wanted.tag())
+        named = row.overlay if wanted.annotation else None  # a picture without words shows nothing of it
+        key = (row.version if named else row.digest, number, wanted.tag())
         args = {
             "blob": self._blob(row),
             "frame": number,
             "ranges": self._fragments(row, number),
             "rendering": asdict(wanted),
+            "named": shown_header(named) if named else {},
         }
         return await self._once(key, "rendered", args, lambda answer: answer)
 
@@ -234,10 +239,10 @@ class Retriever:
         """A picture that is kept on disk, named after the digest."""
         self.check_sound(row)
         path = self._root / "cache" / row.digest[:2] / f"{row.digest}-{number}-{wanted.tag()}"
-        found = await asyncio.to_thread(_read_or_none, path)
+        found = await asyncio.to_thread(cache.read_or_none, path)
         if found is None:
             found = await self.rendered(row, number, wanted)
-            await asyncio.to_thread(_keep, path, found)
+            await asyncio.to_thread(cache.keep, path, found)
         return found
 
     async def waveform(self, row: InstanceRow) -> bytes:
@@ -280,7 +285,28 @@ class Retriever:
                     raise UnsupportedError(code="unreadable")
                 keep(row, data)
                 ready[row.digest] = zlib.decompress(data)
-        return [ready[row.digest] for row in rows]
+        return [shown_metadata(ready[row.digest], row) for row in rows]
+
+    async def corrected(self, row: InstanceRow) -> list[bytes | ByteRange]:
+        """The dataset as it is shown, in its stored transfer syntax; pixels are named by where they lie."""
+        args = {"blob": self._blob(row), "overlay": shown_otherwise(row)}
+        pieces = await self._workers.call("corrected", args)
+        pack, base = row.place.pack, row.place.body_offset
+        return [
+            one if isinstance(one, bytes) else ByteRange(pack=pack, offset=base + one[0], length=one[1])
+            for one in pieces
+        ]
+
+    async def file(self, row: InstanceRow) -> list[bytes | ByteRange]:
+        """The part-10 file as it is shown: the stored one where no correction has touched it."""
+        if row.overlay is None:
+            return [self.file_range(row)]
+        prefix = build_prefix(sop_class=row.sop_class, sop_uid=row.sop_uid, transfer_syntax=row.transfer_syntax)
+        return [prefix, *await self.corrected(row)]
+
+    async def read_header(self, place: Place, syntax: str) -> dict[str, Any]:
+        """The header of a stored dataset, read anew by a worker (`dicom.labels.header_of`)."""
+        return cast("dict[str, Any]", await self._workers.call("header", {"blob": self._span(place, syntax)}))
 
     async def make_metadata(
         self, rows: Sequence[InstanceRow], *, background: bool = False
@@ -319,12 +345,11 @@ class Retriever:
 
     def _blob(self, row: InstanceRow) -> dict[str, Any]:
         self.check_sound(row)
-        return {
-            "syntax": row.transfer_syntax,
-            "path": str(pack_path(self._root, row.place.pack)),
-            "offset": row.place.body_offset,
-            "length": row.place.body_length,
-        }
+        return self._span(row.place, row.transfer_syntax)
+
+    def _span(self, place: Place, syntax: str) -> dict[str, Any]:
+        path = str(pack_path(self._root, place.pack))
+        return {"syntax": syntax, "path": path, "offset": place.body_offset, "length": place.body_length}
 
     @staticmethod
     def _fragments(row: InstanceRow, number: int) -> list[tuple[int, int]] | None:
@@ -363,36 +388,3 @@ class Retriever:
                 _, old = self._memory.popitem(last=False)
                 self._memory_size -= len(old)
         return data
-
-
-def _read_or_none(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes() or None
-    except OSError:
-        return None
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """A cache: failing to keep is no failure, and half a file is never seen."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-
-
-def trim_cache(root: Path, limit: int) -> None:
-    """Remove the oldest thumbnails beyond `limit` bytes."""
-    files = [
-        (path.stat().st_mtime, path.stat().st_size, path)
-        for path in (root / "cache").glob("*/*")
-        if path.is_file()
-    ]
-    total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
-        if total <= limit:
-            return
-        path.unlink(missing_ok=True)
-        total -= size

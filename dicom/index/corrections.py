@@ -18,7 +18,7 @@ from dicom.corrections import Correction, Decision
 from dicom.errors import CorrectionError
 from dicom.index.names import fold, name_search, name_sound
 from dicom.index.removing import remove_instance
-from dicom.model import Overlay
+from dicom.model import Overlay, Place
 
 _STUDY = (
     *("patient_id", "issuer_of_patient_id", "patient_name", "referring_physician", "birth_date", "sex", "accession"),
@@ -348,6 +348,18 @@ def check_decision(connection: sqlite3.Connection, one: Decision) -> None:
         raise CorrectionError(code="no_such_item")
     if row[0] != "open" and one.choice != "open":
         raise CorrectionError(code="decided_already")
+
+
+def place_of(connection: sqlite3.Connection, one: Decision) -> tuple[Place, str]:
+    """Where the quarantined bytes lie, and by which door they came. Raises LookupError."""
+    row = connection.execute(
+        "SELECT pack, offset, prefix_length, body_length, source FROM quarantine"
+        " WHERE organisation = ? AND sop_uid = ? AND digest = ?",
+        (one.organisation, one.sop_uid, bytes.fromhex(one.digest)),
+    ).fetchone()
+    if row is None:
+        raise LookupError("a decision on what is not in quarantine")
+    return Place(pack=row[0], offset=row[1], prefix_length=row[2], body_length=row[3]), str(row[4])
 
 
 def apply_decision(connection: sqlite3.Connection, one: Decision, generation: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ _LONGEST = 64
 
 def annotate(picture: Pictures.Image, dataset: Dataset, wanted: tuple[str, ...]) -> Pictures.Image:
     """The picture with `patient` written at the upper left and `technique` at the upper right."""
-    header = read_header(dataset.window, dataset.syntax, dataset.budget)
+    header = replace(read_header(dataset.window, dataset.syntax, dataset.budget), **dataset.named)  # type: ignore[arg-type]
     out = picture.convert("RGB")
     pen = ImageDraw.Draw(out)
     size = max(9, min(out.size) // 28)
@@ -29,7 +30,7 @@ def annotate(picture: Pictures.Image, dataset: Dataset, wanted: tuple[str, ...])
     margin = size // 2
     columns = []
     if "patient" in wanted:
-        columns.append(("la", margin, _patient(header)))
+        columns.append(("la", margin, patient_lines(header)))
     if "technique" in wanted:
         columns.append(("ra", out.width - margin, _technique(header, Attributes(dataset.walker))))
     for anchor, x, lines in columns:
@@ -46,7 +47,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(sans_path(), size)
 
 
-def _patient(h: Header) -> list[str]:
+def patient_lines(h: Header) -> list[str]:
+    """Name, patient ID, sex and birth date, a line each."""
     name = " ".join(group.replace("^", " ").strip() for group in reversed(h.patient_name.split("=")[:2]))
     return [name.strip(), h.patient_id, " ".join(part for part in (h.sex, _day(h.birth_date)) if part)]
 

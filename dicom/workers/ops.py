@@ -25,6 +25,7 @@ from dicom.labels import header_to_json
 from dicom.model import Limits, PixelKind
 from dicom.pixels import decode, render
 from dicom.pixels.encode import encode
+from dicom.rewriting import rewritten
 from dicom.syntaxes import DEFLATED, EXPLICIT_LE, is_explicit, is_little
 from dicom.waveform import read_waveforms, waveforms_to_json
 
@@ -53,6 +54,7 @@ class Dataset:
 
     def __init__(self, blob: Args, limits: Limits) -> None:
         self.syntax: str = blob["syntax"]
+        self.named: dict[str, str] = {}  # attributes of the header that a correction shows otherwise
         self.limits = limits
         self.inflated = self.syntax == DEFLATED
         length: int = blob["length"]
@@ -171,12 +173,22 @@ def recoded(args: Args, limits: Limits) -> Args:
             args["ranges"],
             args["digest"],
             value_as_stored=args["value_as_stored"],
+            overlay=args.get("overlay"),
         )
+
+
+def corrected(args: Args, limits: Limits) -> list[Any]:
+    """The dataset as corrections show it, in pieces; see `dicom.rewriting`."""
+    with Dataset(args["blob"], limits) as dataset:
+        writer = JsonWriter(dataset.walker, vr_of)
+        writer.learn_sign()
+        return rewritten(dataset, writer.vr_of, args["overlay"])
 
 
 def rendered(args: Args, limits: Limits) -> bytes:
     """A picture of one frame. See `dicom.pixels.render.Rendering`."""
     with Dataset(args["blob"], limits) as dataset:
+        dataset.named = args.get("named", {})
         image = decode.read_image(dataset, args["ranges"])
         return render.render(image, args["frame"], render.Rendering(**args["rendering"]))
 
@@ -211,6 +223,7 @@ OPERATIONS: dict[str, Callable[[Args, Limits], Any]] = {
     "frame": frame,
     "encoded": encoded,
     "recoded": recoded,
+    "corrected": corrected,
     "rendered": rendered,
     "waveform": waveform,
     "bulkdata": bulkdata,
