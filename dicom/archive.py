@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dicom.assembly import Assembly
+from dicom.cache import trim_cache
 from dicom.committer import Committer
 from dicom.errors import BusyError, DicomError, NotFoundError
 from dicom.faults import Fault, no_fault
@@ -30,7 +31,8 @@ from dicom.packs.append import OpenPack
 from dicom.packs.read import PackReader
 from dicom.packs.staging import sweep
 from dicom.recovery import Report, note_missing, open_index, rebuild, replay
-from dicom.retrieve import ByteRange, Picture, Retriever, trim_cache
+from dicom.retrieve import ByteRange, Picture, Retriever
+from dicom.settling import Settler
 from dicom.workers.pool import WorkerPool
 
 log = logging.getLogger(__name__)
@@ -69,9 +71,10 @@ class Archive:
         self._ingestor = Ingestor(root, committer, workers, limits, clock, fault)
         self.room = Room(root, limits)
         self.retriever = Retriever(root, pack_reader, workers, limits)
+        self._wake = asyncio.Event()
+        self.settling = Settler(committer, reader, self.retriever, clock, self._wake.set)
         self.told: Callable[[IngestResult], None] = lambda _result: None
         """Called with every result of `ingest`, for figures; must not block."""
-        self._wake = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
 
     @classmethod

@@ -16,8 +16,9 @@ from dicom.index import writer as index
 from dicom.index.schema import checkpoint, connect_writer, migrate
 from dicom.labels import holding_of
 from dicom.packs.append import sync_directory
-from dicom.packs.read import PackFile, list_packs
+from dicom.packs.read import PackFile, PackReader, list_packs
 from dicom.packs.record import PACK_HEADER, Kind, Record, read_pack_header, scan
+from dicom.settling import enter_correction, enter_decision
 
 log = logging.getLogger(__name__)
 _GROUP = 500
@@ -141,6 +142,11 @@ def _enter(connection: sqlite3.Connection, number: int, record: Record, path: Pa
             index.apply_holding(connection, holding_of(record, number, PackFile(path).read))
         elif record.kind is Kind.QUARANTINE:
             index.apply_quarantine(connection, holding_of(record, number, PackFile(path).read))
+        elif record.kind is Kind.CORRECTION:
+            enter_correction(connection, record.label)
+        elif record.kind is Kind.DECISION:
+            packs = PackReader(path.parents[2])
+            enter_decision(connection, record.label, None, packs.read)
     except (DicomError, LookupError, ValueError, TypeError, sqlite3.IntegrityError) as error:
         connection.execute("ROLLBACK TO one")
         log.warning(
