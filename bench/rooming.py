@@ -14,6 +14,7 @@ from dicom.specimens import Identity, new_uid, phantom
 from server import keys
 from server.auth.passwords import Passwords
 from server.dicomweb.ports import ARCHIVE
+from tests.chromium import CAMERA
 from tests.realtime.stage import open_stage, until
 
 FIRST_FRAME = """() => { window.firstFrame = 0; window.clicked = 0;
@@ -47,7 +48,7 @@ SLICES = 30
 async def rows(folder: Path, *, quick: bool) -> list[Row]:
     folder.mkdir()
     ours, bare, images = [], [], []
-    async with open_stage(folder, Passwords()) as (stage, browser):
+    async with open_stage(folder, Passwords(), flags=(CAMERA.format(30),)) as (stage, browser):
         uid = await put_study(stage)
         expert = await stage.enter(await stage.open(browser, "expert"))
         for n in range(3 if quick else 20):

@@ -141,13 +141,13 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    tmp_path: Path, passwords: Passwords, shared: Browser | None = None
+    tmp_path: Path, passwords: Passwords, shared: Browser | None = None, *, flags: tuple[str, ...] = ()
 ) -> AsyncIterator[tuple[Stage, Browser]]:
-    """A stage before a browser with a speaking microphone: the shared one, or one of its own."""
+    """A stage before a browser with a speaking microphone: the shared one, or one of its own with `flags` more."""
     stage = Stage(data=tmp_path / "data", passwords=passwords)
     await stage.start()
     await stage.build()
-    own = None if shared else speaking_chromium(tmp_path)
+    own = None if shared else speaking_chromium(tmp_path, *flags)
     try:
         yield stage, shared or await own.browser()
     finally:
@@ -158,9 +158,9 @@ async def open_stage(
         await stage.stop()
 
 
-def speaking_chromium(folder: Path) -> Chromium:
+def speaking_chromium(folder: Path, *flags: str) -> Chromium:
     """A Chromium whose fake microphone speaks."""
-    return Chromium(f"--use-file-for-fake-audio-capture={write_speech(folder / 'speech.wav')}")
+    return Chromium(f"--use-file-for-fake-audio-capture={write_speech(folder / 'speech.wav')}", *flags)
 
 
 async def until(page: Page, condition: str, *, arg=None, seconds: float = 45) -> None:
