@@ -127,9 +127,9 @@ class Archive:
         )
 
     @staticmethod
-    def rescan(root: Path) -> Report:
+    def rescan(root: Path, tell: Callable[[int, int], None] | None = None) -> Report:
         """Make the index anew from the packs alone. The archive must not be open."""
-        return rebuild(root.resolve())
+        return rebuild(root.resolve(), tell)
 
     async def start(self) -> None:
         """Start the writer thread and the worker processes."""

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,14 @@ from dicom.index.schema import checkpoint, connect_writer, migrate
 from dicom.labels import holding_of
 from dicom.packs.append import sync_directory
 from dicom.packs.read import PackFile, PackReader, list_packs
-from dicom.packs.record import PACK_HEADER, Kind, Record, read_pack_header, scan
+from dicom.packs.record import PACK_HEADER, Kind, Record, read_pack_header, read_record, scan
 from dicom.settling import enter_correction, enter_decision
 
 log = logging.getLogger(__name__)
 _GROUP = 500
+_PACK_BITS, _OFFSET_BITS = 32, 48
+_PACK_MASK, _OFFSET_MASK = (1 << _PACK_BITS) - 1, (1 << _OFFSET_BITS) - 1
+Tell = Callable[[int, int], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,36 +42,50 @@ class Report:
         self.missing = self.missing or []
 
 
-def replay(root: Path, connection: sqlite3.Connection, *, pack_limit: int) -> Report:
-    """Enter every whole record beyond the marks; seal packs whose tail is not whole. Nothing is truncated."""
+def replay(root: Path, connection: sqlite3.Connection, *, pack_limit: int, tell: Tell | None = None) -> Report:
+    """Enter every whole record beyond the marks; seal packs whose tail is not whole. Nothing is truncated.
+
+    Records are entered in the order in which they were made, whatever pack they lie in, so that the index becomes the
+    one that was. `tell(done, total)` hears how many bytes of the packs have been read.
+    """
     report = Report()
     known = index.packs_known(connection)
     packs = list_packs(root)
     report.missing = sorted(set(known) - set(packs))
-    later: list[tuple[int, Record]] = []
-    generation = int(index.get_fact(connection, "generation") or 0)
+    found: list[int] = []
+    marks: list[tuple[int, int, bool]] = []
+    sizes = {number: path.stat().st_size for number, path in packs.items()}
+    done = 0
     for number, path in packs.items():
         mark, sealed = known.get(number, (0, False))
-        size = path.stat().st_size
+        size = sizes[number]
+        done += size
         if sealed or (mark and size <= mark):
             if number == max(packs) and not sealed and size == mark < pack_limit:
                 report.open_pack = (number, mark)
             continue
-        end, whole, highest = _replay_pack(
-            connection, number, path, mark, size, later, report, resume=not mark
-        )
-        generation = max(generation, highest)
+        end, whole = _read_pack(number, path, mark, size, found, report)
         report.packs += 1
         if whole and number == max(packs) and end == size < pack_limit and not end % 16:
             report.open_pack = (number, end)
+        marks.append((number, end, whole))
+        if tell is not None:
+            tell(done, sum(sizes.values()))
+    found.sort()
+    generation = int(index.get_fact(connection, "generation") or 0)
+    for start in range(0, len(found), _GROUP):
         with _transaction(connection):
-            index.set_mark(connection, number, end, sealed=not whole)
-    for start in range(0, len(later), _GROUP):
-        with _transaction(connection):
-            for number, record in later[start : start + _GROUP]:
-                _enter(connection, number, record, packs[number])
+            for key in found[start : start + _GROUP]:
+                number, offset = key >> _OFFSET_BITS & _PACK_MASK, key & _OFFSET_MASK
+                record = read_record(PackFile(packs[number]).read, offset, sizes[number])
+                if record is not None:
+                    _enter(connection, number, record, packs[number])
     with _transaction(connection):
-        index.set_fact(connection, "generation", str(generation))
+        # Only now: a crash on the way leaves the marks, and everything is entered again.
+        for number, end, whole in marks:
+            index.set_mark(connection, number, end, sealed=not whole)
+        last = found[-1] >> (_OFFSET_BITS + _PACK_BITS) if found else 0
+        index.set_fact(connection, "generation", str(max(generation, last)))
     return report
 
 
@@ -79,56 +96,36 @@ def note_missing(connection: sqlite3.Connection, missing: list[int], at: str) ->
             life.set_damage(connection, number, life.entries(connection, number, 0, 1 << 62), at)
 
 
-def _replay_pack(
-    connection: sqlite3.Connection,
-    number: int,
-    path: Path,
-    mark: int,
-    size: int,
-    later: list[tuple[int, Record]],
-    report: Report,
-    *,
-    resume: bool,
-) -> tuple[int, bool, int]:
-    """Returns (end of the last whole record, whether everything was whole, highest generation seen)."""
+def _read_pack(
+    number: int, path: Path, mark: int, size: int, found: list[int], report: Report
+) -> tuple[int, bool]:
+    """Add the whole records behind `mark` to `found`, one number each: generation, pack, offset.
+
+    Returns (end of the last whole record, whether everything was whole).
+    """
     file = PackFile(path)
     os.fdatasync(
         file.fd
     )  # complete records may still be in the page cache only; they must outlive the index entry
-    end, highest, whole = mark or PACK_HEADER.size, 0, True
+    end, whole = mark or PACK_HEADER.size, True
     if size < PACK_HEADER.size:
         report.damaged.append((number, 0))
-        return size, False, 0
+        return size, False
     try:
         read_pack_header(file.read(0, PACK_HEADER.size))
     except DicomError:
         report.damaged.append((number, 0))
-        return size, False, 0
-    group: list[Record] = []
-    for found in scan(file.read, end, size, resume=resume):
-        if isinstance(found, int):
-            report.damaged.append((number, found))
+        return size, False
+    for record in scan(file.read, end, size, resume=not mark):
+        if isinstance(record, int):
+            report.damaged.append((number, record))
             whole = False
             continue
-        highest = max(highest, int(found.label.get("generation", 0)))
-        end = found.end
+        generation = int(record.label.get("generation", 0))
+        found.append((generation << _PACK_BITS | number) << _OFFSET_BITS | record.offset)
+        end = record.end
         report.records += 1
-        if found.kind in {Kind.INSTANCE, Kind.QUARANTINE}:
-            group.append(found)
-        else:
-            later.append((number, found))  # they speak of bytes that may stand in a later pack
-        if len(group) >= _GROUP:
-            _enter_group(connection, number, group, path)
-            group = []
-    _enter_group(connection, number, group, path)
-    return end, whole, highest
-
-
-def _enter_group(connection: sqlite3.Connection, number: int, records: list[Record], path: Path) -> None:
-    if records:
-        with _transaction(connection):
-            for record in records:
-                _enter(connection, number, record, path)
+    return end, whole
 
 
 def _enter(connection: sqlite3.Connection, number: int, record: Record, path: Path) -> None:
@@ -194,7 +191,7 @@ def _pack_paths(root: Path) -> Iterator[Path]:
     yield from list_packs(root).values()
 
 
-def rebuild(root: Path) -> Report:
+def rebuild(root: Path, tell: Tell | None = None) -> Report:
     """Make a new index from the packs alone and put it in the old one's place. The archive must be closed."""
     fresh = root / "rebuild"
     fresh.mkdir(exist_ok=True)
@@ -205,7 +202,7 @@ def rebuild(root: Path) -> Report:
         migrate(connection)
         with _transaction(connection):
             index.set_fact(connection, "archive", _archive_id(root))
-        report = replay(root, connection, pack_limit=0)
+        report = replay(root, connection, pack_limit=0, tell=tell)
         checkpoint(connection)
     finally:
         connection.close()

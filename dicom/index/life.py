@@ -117,6 +117,15 @@ def bytes_held(connection: sqlite3.Connection) -> dict[str, tuple[int, int]]:
     return {organisation: (count, size) for organisation, count, size in rows}
 
 
+def counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """Studies, series, instances, datasets (`blob`) and quarantined instances that wait (`quarantine`)."""
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM study), (SELECT count(*) FROM series), (SELECT count(*) FROM instance),"
+        " (SELECT count(*) FROM blob), (SELECT count(*) FROM quarantine WHERE state = 'open')"
+    ).fetchone()
+    return dict(zip(("study", "series", "instance", "blob", "quarantine"), row, strict=True))
+
+
 def bytes_since(connection: sqlite3.Connection, after: int) -> tuple[int, dict[str, int]]:
     """(id of the newest instance, organisation → bytes of those that came behind instance `after`)."""
     (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM instance").fetchone()

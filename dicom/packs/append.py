@@ -15,12 +15,12 @@ from dicom.packs.record import PACK_HEADER, pack_header, padding
 
 Buffer = bytes | memoryview | bytearray
 _IOV_MAX = 512
-_FULL = {28, 122}  # ENOSPC, EDQUOT
+FULL = {28, 122}  # ENOSPC, EDQUOT
 
 
 def storage_error(error: OSError) -> StorageError:
     """The public form of a failing disk."""
-    return StorageError(code="disk_full" if error.errno in _FULL else "io_error")
+    return StorageError(code="disk_full" if error.errno in FULL else "io_error")
 
 
 def pack_path(root: Path, pack: int) -> Path:
