@@ -136,7 +136,7 @@ async def send_instance(
     """C-STORE one stored instance; the status. Raises AssociationEndedError; other DicomErrors before any byte left."""
     archive.retriever.check_sound(row)
     if context.transfer == row.transfer_syntax:
-        dataset = _stored(archive, row)
+        dataset = await stored_file(archive, row, meta=False)
     elif context.transfer == EXPLICIT_LE or context.transfer in ENCODED:
         dataset = await converted_file(archive, row, context.transfer, meta=False)
     else:
@@ -157,12 +157,6 @@ async def send_instance(
     return answer.number("status")
 
 
-async def _stored(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
-    span = ByteRange(pack=row.place.pack, offset=row.place.body_offset, length=row.place.body_length)
-    async for chunk in _range(archive, span):
-        yield chunk
-
-
 async def _range(archive: Archive, span: ByteRange) -> AsyncIterator[bytes]:
     done = 0
     while done < span.length:
@@ -172,9 +166,27 @@ async def _range(archive: Archive, span: ByteRange) -> AsyncIterator[bytes]:
         done += size
 
 
-def stored_file(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
-    """The part-10 file as stored, chunk by chunk."""
-    return _range(archive, archive.retriever.file_range(row))
+async def stored_file(archive: Archive, row: InstanceRow, *, meta: bool = True) -> AsyncIterator[bytes]:
+    """The instance in its stored transfer syntax as it is shown, chunk by chunk; without `meta` its dataset alone.
+
+    What a correction shows otherwise is worked out before the first chunk. Raises UnsupportedError, WorkerError.
+    """
+    if row.overlay is not None:
+        pieces = await (archive.retriever.file(row) if meta else archive.retriever.corrected(row))
+    elif meta:
+        pieces = [archive.retriever.file_range(row)]
+    else:
+        pieces = [ByteRange(pack=row.place.pack, offset=row.place.body_offset, length=row.place.body_length)]
+
+    async def parts() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                yield piece
+            else:
+                async for chunk in _range(archive, piece):
+                    yield chunk
+
+    return parts()
 
 
 async def converted_file(
@@ -204,8 +216,10 @@ async def converted_file(
 async def _implicit(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
     """For a receiver that takes the default syntax alone. In memory: such receivers are old and take small images."""
     parts, size = [], 0
-    plain = row.transfer_syntax == EXPLICIT_LE
-    source = _stored(archive, row) if plain else await converted_file(archive, row, EXPLICIT_LE, meta=False)
+    if row.transfer_syntax == EXPLICIT_LE:
+        source = await stored_file(archive, row, meta=False)
+    else:
+        source = await converted_file(archive, row, EXPLICIT_LE, meta=False)
     async for chunk in source:
         parts.append(chunk)
         size += len(chunk)

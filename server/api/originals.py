@@ -1,10 +1,13 @@
-"""The original files of a study as one zip, written while it is sent; every download is audited (DOMAIN §6)."""
+"""The files of a study as one zip, written while it is sent; every download is audited (DOMAIN §6).
+
+What a correction has touched comes as it is shown, its former values in Original Attributes Sequence.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from aiohttp import web
 
@@ -39,7 +42,9 @@ class _Sink:
         return taken
 
 
-def zip_pieces(archive: Archive, rows: Sequence[InstanceRow]) -> Iterator[bytes]:
+def zip_pieces(
+    archive: Archive, rows: Sequence[InstanceRow], parts_of: Callable[[InstanceRow], Sequence[bytes | ByteRange]]
+) -> Iterator[bytes]:
     """The zip piece by piece, uncompressed (images hardly shrink), in folders by series. Blocks."""
     sink = _Sink()
     damaged: list[str] = []
@@ -51,18 +56,26 @@ def zip_pieces(archive: Archive, rows: Sequence[InstanceRow]) -> Iterator[bytes]
                 continue
             folder = folders.setdefault(row.series_uid, len(folders) + 1)
             info = zipfile.ZipInfo(f"SE{folder:03}/IM{n:05}.dcm", row.stored_at.timetuple()[:6])
-            info.file_size = row.place.length
-            span = Retriever.file_range(row)
-            with out.open(info, "w", force_zip64=row.place.length > 1 << 31) as entry:
-                for offset in range(0, span.length, PIECE):
-                    part = ByteRange(
-                        pack=span.pack, offset=span.offset + offset, length=min(PIECE, span.length - offset)
-                    )
-                    entry.write(archive.read(part))
-                    yield sink.take()
+            parts = parts_of(row)
+            info.file_size = sum(len(part) if isinstance(part, bytes) else part.length for part in parts)
+            with out.open(info, "w", force_zip64=info.file_size > 1 << 31) as entry:
+                for part in parts:
+                    for data in read_in_pieces(archive, part):
+                        entry.write(data)
+                        yield sink.take()
         if damaged:  # said where nobody can overlook it: the study is not whole
             out.writestr("DAMAGED.txt", "\n".join([_("以下影像的存储数据已损坏，没有包含在内："), *damaged, ""]))
     yield sink.take()
+
+
+def read_in_pieces(archive: Archive, part: bytes | ByteRange) -> Iterator[bytes]:
+    """The bytes, at most PIECE at a time. Blocks."""
+    if isinstance(part, bytes):
+        yield part
+        return
+    for offset in range(0, part.length, PIECE):
+        size = min(PIECE, part.length - offset)
+        yield archive.read(ByteRange(pack=part.pack, offset=part.offset + offset, length=size))
 
 
 async def download(request: web.Request) -> web.StreamResponse:
@@ -83,7 +96,14 @@ async def download(request: web.Request) -> web.StreamResponse:
         }
     )
     await response.prepare(request)
-    pieces = zip_pieces(archive, rows)
+    loop = asyncio.get_running_loop()
+
+    def parts_of(row: InstanceRow) -> Sequence[bytes | ByteRange]:
+        if row.overlay is None:
+            return [Retriever.file_range(row)]
+        return asyncio.run_coroutine_threadsafe(archive.retriever.file(row), loop).result()
+
+    pieces = zip_pieces(archive, rows, parts_of)
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
         await response.write(piece)
     await response.write_eof()

@@ -100,7 +100,7 @@ async def send_picture(
     if row.transfer_syntax in VIDEO:
         raise CannotRenderError(code="video_not_decoded")
     archive.retriever.check_frame(row, frame)
-    etag = validator("picture", row.digest, frame, wanted.tag())
+    etag = validator("picture", row.version, frame, wanted.tag())
     if unchanged := not_modified(request, etag):
         return unchanged
     make = archive.thumbnail if thumbnail else archive.rendered

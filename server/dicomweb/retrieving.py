@@ -41,7 +41,7 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     """
     archive, rows = await rows_of(request, "download")
     choice = choose_files(accepted(request), rows, one="instance" in request.match_info)
-    etag = validator("file", choice.single, *choice.syntaxes, *(row.digest for row in rows))
+    etag = validator("file", choice.single, *choice.syntaxes, *(row.version for row in rows))
     if unchanged := not_modified(request, etag):
         return unchanged
     if choice.single:
@@ -53,7 +53,7 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     pieces = []
     for row, syntax in zip(rows, choice.syntaxes, strict=True):
         pieces.append(part_head(boundary, f"{DICOM}; transfer-syntax={syntax}", first=not pieces))
-        if syntax == row.transfer_syntax:
+        if syntax == row.transfer_syntax and row.overlay is None:
             pieces.append(archive.retriever.file_range(row))
         else:
             pieces.append(Later(find=partial(file_pieces, archive, row, syntax)))
@@ -66,7 +66,7 @@ async def file_pieces(archive: Archive, row: InstanceRow, syntax: str) -> list[P
     """A part-10 file of the instance in a transfer syntax. NotAcceptableError with the reason if it cannot be made."""
     retriever = archive.retriever
     if syntax == row.transfer_syntax:
-        return [retriever.file_range(row)]
+        return [*await retriever.file(row)]
     with only_otherwise():
         made = await retriever.converted(row, syntax)
 
@@ -92,7 +92,7 @@ async def retrieve_metadata(request: web.Request) -> web.StreamResponse:
     else:
         raise NotAcceptableError
     base = base_url(request)
-    etag = validator("metadata", content_type, accepts_gzip(request), base, *(row.digest for row in rows))
+    etag = validator("metadata", content_type, accepts_gzip(request), base, *(row.version for row in rows))
     if unchanged := not_modified(request, etag):
         return unchanged
     parts = await archive.metadata(rows)

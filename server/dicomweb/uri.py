@@ -50,7 +50,7 @@ async def _file(request: web.Request, row: InstanceRow) -> web.StreamResponse:
     archive = request.app[ARCHIVE]
     wanted = request.query.get("transferSyntax", "") or EXPLICIT_LE
     choice = choose_files([MediaType(name=DICOM, parameters={"transfer-syntax": wanted})], [row], one=True)
-    etag = validator("file", True, *choice.syntaxes, row.digest)
+    etag = validator("file", True, *choice.syntaxes, row.version)
     if unchanged := not_modified(request, etag):
         return unchanged
     pieces = await file_pieces(archive, row, choice.syntaxes[0])

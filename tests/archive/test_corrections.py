@@ -110,7 +110,7 @@ async def test_any_sequence_of_corrections_and_undos_shows_what_the_model_says_a
         others = sorted(set(shown) - {uid})
         kind = rng.choice(["patient", "merge", "move", "split", "undo", "undo", "arrive"])
         series = rng.sample(sorted(shown[uid][3]), rng.randint(1, len(shown[uid][3])))
-        id = f"c{step}"
+        name = f"c{step}"
         if kind == "arrive":
             await arrive(rng.randint(1, 3), rng.randint(1, 5), 10 + step)
         elif kind == "undo":
@@ -119,11 +119,11 @@ async def test_any_sequence_of_corrections_and_undos_shows_what_the_model_says_a
                 assert (await archive.settling.undo("clinic", one["id"], by="m2")).undone
                 one["undone"] = True
         else:
-            target = split_uid(id) if kind == "split" else (rng.choice(others) if others and kind != "patient" else "")
+            target = split_uid(name) if kind == "split" else (rng.choice(others) if others and kind != "patient" else "")
             person = replace(LI, patient_id=f"X{step}") if kind == "patient" else None
             whole = kind in {"move", "split"} and len(series) == len(shown[uid][3])
             one = correction(
-                id, kind, uid, target, series=series if kind in {"move", "split"} else (), person=person,
+                name, kind, uid, target, series=series if kind in {"move", "split"} else (), person=person,
                 attributes=archive.settling.attributes("clinic", uid) if kind == "split" else None,
             )  # fmt: skip
             if whole or (kind != "patient" and not target):
@@ -131,7 +131,7 @@ async def test_any_sequence_of_corrections_and_undos_shows_what_the_model_says_a
                     await archive.settling.correct(one)
             else:
                 assert (await archive.settling.correct(one)).made
-                model.made.append({"id": id, "kind": kind, "study": uid, "target": target, "series": series,
+                model.made.append({"id": name, "kind": kind, "study": uid, "target": target, "series": series,
                                    "person": person, "undone": False, "about": shown[uid][:3]})  # fmt: skip
         assert tree(archive) == model.tree(), (step, kind)
     versions = {x.sop_uid: x.version for uid in model.tree() for x in archive.instances(seen_by("clinic"), uid)}
