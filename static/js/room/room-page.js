@@ -92,7 +92,6 @@ function drawAbsent() {
   const seat = other();
   const noPath = ['none'].includes(room.call?.condition);
   const video = seat && room.call && !['none', 'silent', 'connecting'].includes(room.call.condition) && (seat.camera || seat.pattern);
-  $('remote').classList.toggle('blank', !video);
   $('remote-name').textContent = seat ? [seat.name, seat.title, seat.organisation, seat.mic || !seat.tab ? '' : t('（对方已静音）'), seat.hand ? t('（对方举手）') : ''].filter(Boolean).join(' ') : '';
   const key = [room.stage, seat?.name, video, noPath, room.call?.condition, seat?.camera, room.telephone].join('|');
   if (key === absentKey) return;
