@@ -44,6 +44,9 @@ class Metrics:
         self.task_failures = Counter(
             "huizhen_task_failures", "Background tasks that failed and were started again", ["task"], registry=own
         )
+        self.forward_waiting = Gauge(
+            "huizhen_forward_waiting", "DICOM instances that wait to be forwarded", registry=own
+        )
         self.disk_free = Gauge("huizhen_disk_free_bytes", "Free space in the data folder", registry=own)
 
     def names(self) -> set[str]:

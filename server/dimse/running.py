@@ -10,12 +10,14 @@ from pathlib import Path
 
 from aiohttp import web
 
+from dicom.model import IngestResult
 from dicom.network.scp import Listener
 from dicom.network.services import SERVICES, warm
 from dicom.network.terms import NetworkLimits
 from server import keys
 from server.dicomweb.ports import ARCHIVE
 from server.dimse.backend import House, Matcher
+from server.dimse.forwarding import Forwarder, sweep
 from server.dimse.reporting import EVERY_SECONDS, report_commitments
 from server.filing.running import follow
 from server.settings import Dimse, SettingsError
@@ -24,6 +26,8 @@ LOG = logging.getLogger("huizhen.dimse")
 DEMO_PORT = 11112
 DIMSE: web.AppKey[Listener] = web.AppKey("dimse")
 HOUSE: web.AppKey[House] = web.AppKey("dimse_house")
+FORWARDER: web.AppKey[Forwarder] = web.AppKey("forwarder")
+SWEEP_SECONDS = 3600.0
 DIMSE_PORTS: web.AppKey[list[int]] = web.AppKey("dimse_ports")
 """The numbers of the ports that are open, plain first."""
 
@@ -39,7 +43,35 @@ def prepare(app: web.Application) -> None:
     app[HOUSE] = house
     app[DIMSE] = Listener(house, archive, services=SERVICES, limits=limits_of(given))
     app[DIMSE_PORTS] = []
+    app[FORWARDER] = forwarder = Forwarder(
+        work, archive, house, limits_of(given), keys=settings.key_folder,
+        figure=app[keys.METRICS].forward_waiting.set,
+    )  # fmt: skip
+    counted = archive.told
+
+    def told(result: IngestResult) -> None:
+        counted(result)
+        if result.outcome == "stored":
+            forwarder.told()
+
+    archive.told = told
     app.cleanup_ctx.append(ports)
+    app.cleanup_ctx.append(forwarding)
+
+
+async def forwarding(app: web.Application) -> AsyncIterator[None]:
+    """The queue is filled and emptied as long as the server runs."""
+    tasks, work, started = app[keys.TASKS], app[keys.WORK], app[keys.ARCHIVE_STARTED]
+
+    async def run() -> None:
+        await started.wait()
+        await app[FORWARDER].run()
+
+    if app[keys.BACKGROUND]:
+        tasks.keep("forward", run)
+        tasks.every("sweep_forwards", SWEEP_SECONDS, lambda: work.run(sweep))
+    yield
+    await app[FORWARDER].close()
 
 
 def limits_of(given: Dimse) -> NetworkLimits:

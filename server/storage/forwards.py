@@ -215,6 +215,14 @@ class Forwards(Repository):
             found.setdefault(destination, {})[state] = int(count)
         return found
 
+    def waiting(self) -> int:
+        """How many wait, over all destinations in force."""
+        c, d = forward_item.c, forward_destination.c
+        query = select(func.count()).where(
+            c.destination.in_(select(d.id).where(d.ended_at.is_(None))), c.state == "waiting"
+        )
+        return int(self.link.execute(query).scalar() or 0)
+
     def sweep(self, *, before: datetime) -> int:
         """Forget what ended before the moment; a repeated arrival would be sent again, and be a duplicate there."""
         c = forward_item.c
