@@ -44,7 +44,8 @@ class Part:
 def assemble(args: Mapping[str, Any], limits: Limits, vr_of: Callable[[int], str]) -> list[dict[str, Any]]:
     """The instances in the file at `path`, whose `parts` are as `Part`: for each `pieces`, or a `reason` to refuse it.
 
-    A piece is bytes or [offset, length] of the file; `vr_of` gives the VR of a public tag. RefusedError where no metadata can be read at all.
+    A piece is bytes or [offset, length] of the file; `vr_of` gives the VR of a public tag. RefusedError where no
+    metadata can be read at all.
     """
     parts = [Part(**part) for part in args["parts"]]
     fd = os.open(args["path"], os.O_RDONLY | os.O_CLOEXEC)

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from dicom.archive import Archive
-from dicom.model import Limits
 from server import keys
 from server.auth.grants import Grants
 from server.auth.passwords import Passwords, UnknownLogins
@@ -27,7 +26,7 @@ from server.middleware import MIDDLEWARES, add_headers
 from server.pages import environment
 from server.pages.assets import ASSETS, Assets
 from server.routes import install
-from server.settings import Settings, clinical_rules
+from server.settings import Settings, archive_limits, clinical_rules
 from server.sheets import Sheets
 from server.signalling.setup import install as install_rooms
 from server.signing import Signing
@@ -109,9 +108,7 @@ def open_storage(app: web.Application) -> None:
 def open_archive(app: web.Application) -> None:
     """Open the archive: what packs hold beyond the index is entered now, before anything is asked of it."""
     settings, clock = app[keys.SETTINGS], app[keys.CLOCK]
-    limits = Limits(
-        instance_bytes=settings.uploads.instance_mb << 20, memory_bytes=settings.uploads.memory_mb << 20
-    )
+    limits = archive_limits(settings)
     opened = Archive.open(settings.data / "archive", clock=clock, limits=limits, fault=archive_fault)
     received = app[keys.METRICS].instances
     opened.told = lambda result: received.labels(result.outcome).inc()

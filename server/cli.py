@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from consult.people import Role
+from server.cli_import import add_import
 from server.settings import Settings, SettingsError, load_settings
 
 EXIT_REFUSED = 1
@@ -74,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
     check_file.add_argument("file", type=Path)
     check_file.add_argument("--data", type=Path, help="data folder, for this installation's certificates")
     check_file.set_defaults(run=run_report)
+
+    add_import(commands)
 
     version = commands.add_parser("version", help="version of Huizhen and its parts")
     version.set_defaults(run=run_version)

@@ -25,6 +25,7 @@ from consult.people import (
     StaffId,
     Tier,
 )
+from consult.ports import UnitOfWork
 from server import keys
 from server.auth import signin
 from server.auth.audit import audit
@@ -84,9 +85,7 @@ def user_add(uow: SqlUnitOfWork, request: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise CommandRefused("role: one of " + ", ".join(Role)) from error
     wanted = text_of(request, "organisation")
-    place = next(
-        (item for item in uow.people.organisations() if wanted in {item.id, item.name, item.short_name}), None
-    )
+    place = place_of(uow, wanted)
     if place is None:
         if not request.get("new_organisation"):
             raise CommandRefused(f"there is no organisation {wanted}; --new-organisation makes it")
@@ -112,6 +111,11 @@ def user_add(uow: SqlUnitOfWork, request: Mapping[str, Any]) -> dict[str, Any]:
     )
     audit(uow, None, "staff.add", f"staff:{person.id}", detail={"by": "console", "role": str(role)})
     return {"lines": [f"{login} added as {role} at {place.short_name}; the password is to be changed at first sign-in"]}
+
+
+def place_of(uow: UnitOfWork, wanted: str) -> Organisation | None:
+    """An organisation by its id, name or short name."""
+    return next((item for item in uow.people.organisations() if wanted in {item.id, item.name, item.short_name}), None)
 
 
 def user_passwd(uow: SqlUnitOfWork, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +152,8 @@ COMMANDS = {
 
 
 def control_app(app: web.Application) -> web.Application:
-    """The application behind the local socket: one POST that runs one command."""
+    """The application behind the local socket: one POST that runs one command, and what an import sends."""
+    from server.importing import add_import_routes
 
     async def command(request: web.Request) -> web.Response:
         import asyncio
@@ -174,6 +179,7 @@ def control_app(app: web.Application) -> web.Application:
 
     control = web.Application(client_max_size=64 * 1024)
     control.router.add_post("/command", command)
+    add_import_routes(app, control)
     return control
 
 

@@ -9,7 +9,9 @@ from aiohttp import web
 from consult.feedback import archive_unanswered, ask_for_feedback
 from consult.triage import expire_offers, expire_returned
 from server import keys
+from server.dicomweb.ports import ARCHIVE
 from server.storage.unit import SqlUnitOfWork
+from server.watching import Watching
 
 KEEP_ENDED = timedelta(days=1)
 OFFERS_SECONDS = 2.0
@@ -18,17 +20,26 @@ FEEDBACK_SECONDS = 300.0
 GRANTS_SECONDS = 10.0
 LOGINS_SECONDS = 600.0
 UPLOADS_SECONDS = 3600.0
+WATCH_SECONDS = 2.0
 
 
 def plan(app: web.Application) -> None:
     """Start every periodic job."""
-    tasks, work = app[keys.TASKS], app[keys.WORK]
+    tasks, work, settings = app[keys.TASKS], app[keys.WORK], app[keys.SETTINGS]
     tasks.every("expire_offers", OFFERS_SECONDS, lambda: work.run(expire_offers))
     tasks.every("expire_returned", RETURNED_SECONDS, lambda: work.run(expire_returned))
     tasks.every("ask_for_feedback", FEEDBACK_SECONDS, lambda: work.run(ask_for_feedback))
     tasks.every("archive_unanswered", FEEDBACK_SECONDS, lambda: work.run(archive_unanswered))
     tasks.every("flush_grants", GRANTS_SECONDS, app[keys.GRANTS].flush)
     tasks.every("sweep_logins", LOGINS_SECONDS, lambda: work.run(sweep_logins))
+    if settings.watch.folders:
+        watching = Watching(settings.watch, app[ARCHIVE], work)
+
+        async def watch() -> None:
+            await app[keys.ARCHIVE_STARTED].wait()
+            await watching.step()
+
+        tasks.every("watch_folders", WATCH_SECONDS, watch)
     tasks.every("sweep_uploads", UPLOADS_SECONDS, app[keys.UPLOADING].sweep)
 
 

@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from consult import rules
 from consult.model import Service
+from dicom.model import Limits
 
 PREFIX = "HUIZHEN_"
 NO_SETTINGS = frozenset({"HUIZHEN_CONFIG", "HUIZHEN_FAULT"})
@@ -133,11 +134,23 @@ class Room(Section, frozen=True, kw_only=True):
 
 
 class Uploads(Section, frozen=True, kw_only=True):
-    instance_mb: Annotated[int, Meta(description="largest single DICOM object", ge=1)] = 2048
+    instance_mb: Annotated[int, Meta(description="largest single DICOM object", ge=1)] = 8192
     document_mb: Annotated[int, Meta(description="largest document or photograph", ge=1)] = 25
     json_kb: Annotated[int, Meta(description="largest form or JSON body", ge=16)] = 1024
-    memory_mb: Annotated[int, Meta(description="all bodies waiting in memory together", ge=16)] = 96
+    memory_mb: Annotated[int, Meta(description="all bodies waiting in memory together", ge=16)] = 64
     disk_reserve_mb: Annotated[int, Meta(description="uploads stop when less than this is free", ge=0)] = 512
+
+
+class WatchedFolder(Section, frozen=True, kw_only=True):
+    folder: Annotated[Path, Meta(description="files put here are taken in, then moved to done/ or refused/ in it")]
+    organisation: Annotated[str, Meta(description="who holds the images: id, name or short name")]
+
+
+class Watch(Section, frozen=True, kw_only=True):
+    folders: Annotated[
+        tuple[WatchedFolder, ...], Meta(description="folders whose DICOM files are taken in by themselves")
+    ] = ()
+    settle_seconds: Annotated[int, Meta(description="a file that has not changed for so long is complete", ge=1)] = 10
 
 
 class Dimse(Section, frozen=True, kw_only=True):
@@ -200,6 +213,7 @@ class Settings(Section, frozen=True, kw_only=True):
     ice: Annotated[Ice, Meta(description="paths for sound and picture")] = Ice()
     room: Annotated[Room, Meta(description="the live room")] = Room()
     uploads: Annotated[Uploads, Meta(description="limits of what may be sent")] = Uploads()
+    watch: Annotated[Watch, Meta(description="watched folders")] = Watch()
     dimse: Annotated[Dimse, Meta(description="the DICOM network")] = Dimse()
     webhook: Annotated[Webhook, Meta(description="the hospital's own pager")] = Webhook()
     logs: Annotated[Logs, Meta(description="logs, on standard error")] = Logs()
@@ -223,6 +237,13 @@ class Settings(Section, frozen=True, kw_only=True):
     def lock_file(self) -> Path:
         """Held by the one process that may change the data folder."""
         return self.data / "huizhen.lock"
+
+
+def archive_limits(settings: Settings) -> Limits:
+    """The settings the archive is opened with."""
+    return Limits(
+        instance_bytes=settings.uploads.instance_mb << 20, memory_bytes=settings.uploads.memory_mb << 20
+    )
 
 
 def clinical_rules(settings: Settings) -> rules.Rules:
@@ -305,12 +326,23 @@ def load_settings(
     ring, tell, phones = settings.deadlines.stat_escalation_minutes
     if not 0 < ring < tell < phones:
         raise SettingsError("settings: deadlines.stat_escalation_minutes must rise, from at least 1")
+    check_watched(settings.watch)
     for network in settings.trusted_proxies:
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError as error:
             raise SettingsError(f"settings: trusted_proxies: {network} is no address and no network") from error
     return settings
+
+
+def check_watched(watch: Watch) -> None:
+    """Absolute folders, none inside another: else a file would belong to two. Raises SettingsError."""
+    folders = [watched.folder for watched in watch.folders]
+    for n, folder in enumerate(folders):
+        if not folder.is_absolute():
+            raise SettingsError(f"settings: watch.folders: {folder} is no absolute path")
+        if any(folder == other or other in folder.parents for m, other in enumerate(folders) if m != n):
+            raise SettingsError(f"settings: watch.folders: {folder} lies inside another watched folder")
 
 
 def path_of(kind: type, value: Any) -> Any:
