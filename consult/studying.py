@@ -23,7 +23,7 @@ from consult.ports import UnitOfWork
 
 __all__ = [
     "Candidate", "StudyFacts", "confirm_match", "create_order", "doubted_studies", "match_automatically",
-    "rank_candidates", "report_wrong_patient", "settle_wrong_patient", "undo_match", "void_order",
+    "rank_candidates", "report_wrong_patient", "settle_wrong_patient", "undo_match", "void_order", "waiting_doubts",
 ]  # fmt: skip
 
 
@@ -195,8 +195,13 @@ def settle_wrong_patient(
 def doubted_studies(uow: UnitOfWork, *, actor: Actor) -> list[str]:
     """Studies held by the technician's organisation that wait to be settled, oldest first."""
     authorize(uow, actor, Action.STUDIES_MATCH, actor.organisation)
+    return waiting_doubts(uow, actor.organisation)
+
+
+def waiting_doubts(uow: UnitOfWork, organisation: OrganisationId) -> list[str]:
+    """Studies of this organisation that an expert says show another patient, and nobody has settled; oldest first."""
     waiting: dict[str, None] = {}
-    for event in uow.events.of(f"doubts:{actor.organisation}"):
+    for event in uow.events.of(f"doubts:{organisation}"):
         if event.trigger == "report_wrong_patient":
             waiting.setdefault(str(event.payload["study"]))
         else:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from dicom.archive import Archive
 from server import keys
+from server.auth.bearer import Bearers
 from server.auth.grants import Grants
 from server.auth.passwords import Passwords, UnknownLogins
 from server.auth.scopes import scope_for
@@ -19,6 +20,7 @@ from server.auth.sessions import Sessions
 from server.auth.streams import Streams
 from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
 from server.dimse.running import prepare as prepare_dimse
+from server.feeding import FEED, Feed
 from server.hub import Hub
 from server.i18n import english, zone
 from server.metrics import Metrics
@@ -101,6 +103,7 @@ def open_storage(app: web.Application) -> None:
     app[keys.HUB] = hub
     app[keys.WORK] = work
     app[keys.SESSIONS] = Sessions(work, clock, settings.session)
+    app[keys.BEARERS] = Bearers(work, clock, settings.session, app[keys.METRICS])
     app[keys.GRANTS] = Grants(work, clock)
     app[keys.BLOBS] = Blobs(settings.data / "blobs")
 
@@ -114,6 +117,7 @@ def open_archive(app: web.Application) -> None:
     opened.told = lambda result: received.labels(result.outcome).inc()
     started = Starting(opened.start)
     app[ARCHIVE] = opened
+    app[FEED] = Feed(app[keys.WORK], opened)
     app[SCOPE_FOR] = scope_for
     app[keys.UPLOADING] = Uploading(settings.data / "uploads", app[keys.WORK], opened, settings.uploads)
     app[keys.ARCHIVE_STARTED] = started

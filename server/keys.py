@@ -15,10 +15,12 @@ from server.settings import Settings
 if TYPE_CHECKING:
     import jinja2
 
+    from server.auth.bearer import Bearers
     from server.auth.grants import Grants
     from server.auth.passwords import Passwords, UnknownLogins
     from server.auth.sessions import Sessions, SignedIn
     from server.auth.streams import Streams
+    from server.auth.tokens import Bearer
     from server.hub import Hub
     from server.sheets import Sheets
     from server.signing import Signing
@@ -49,6 +51,7 @@ VERIFYING: web.AppKey[Verifying] = web.AppKey("verifying")
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions")
 PASSWORDS: web.AppKey[Passwords] = web.AppKey("passwords")
 UNKNOWN_LOGINS: web.AppKey[UnknownLogins] = web.AppKey("unknown_logins")
+BEARERS: web.AppKey[Bearers] = web.AppKey("bearers")
 GRANTS: web.AppKey[Grants] = web.AppKey("grants")
 STREAMS: web.AppKey[Streams] = web.AppKey("streams")
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks")
@@ -61,6 +64,8 @@ READY: web.AppKey[dict[str, Callable[[], bool]]] = web.AppKey("ready")
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 LOGIN: web.RequestKey[SignedIn] = web.RequestKey("login")
+TOKEN: web.RequestKey[Bearer] = web.RequestKey("token")
+"""The API token that the request brought, instead of a login."""
 LOGIN_ENDED: web.RequestKey[bool] = web.RequestKey("login_ended", bool)
 """The browser brought a session cookie that no longer counts: the answer says expired, not signed out."""
 HEARD: web.RequestKey[str] = web.RequestKey("heard", str)

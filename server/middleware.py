@@ -19,6 +19,8 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 
 from server import keys
+from server.auth.bearer import challenge, credential
+from server.auth.tokens import audit_token
 from server.i18n import LANG, LANGUAGES, choose_language
 from server.logs import REQUEST_ID
 from server.policy import SAFE_METHODS, Policy
@@ -49,7 +51,7 @@ STATUS_CODES = {
 }  # fmt: skip
 GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 LANG_SECONDS = 365 * 24 * 3600
-ARCHIVE_PATHS = ("/dicom-web", "/wado", "/api/uploads", "/api/studies")
+ARCHIVE_PATHS = ("/dicom-web", "/wado", "/api/uploads", "/api/studies", "/api/changes")
 """The archive's workers start in the background; these wait for them."""
 MACHINE_PATHS = (
     *("/api/", "/dicom-web/", "/wado", "/events", "/socket"),
@@ -108,7 +110,7 @@ def note(request: web.Request, status: int, seconds: float) -> None:
     policy = policy_of(request)
     if policy is not None and policy.quiet and status < 500:
         return
-    login = request.get(keys.LOGIN)
+    login, token = request.get(keys.LOGIN), request.get(keys.TOKEN)
     ACCESS.info(
         "request",
         extra={
@@ -116,7 +118,7 @@ def note(request: web.Request, status: int, seconds: float) -> None:
             "route": route,
             "status": status,
             "ms": round(seconds * 1000, 1),
-            "staff": str(login.actor.staff) if login else "",
+            "staff": str(login.actor.staff) if login else token.who if token else "",
         },
     )
 
@@ -264,11 +266,15 @@ async def authorise(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)           # 404 or 405 of the router itself
     if policy.local and not is_local(request):
         raise Refused("not_found")
+    given = None if policy.local else credential(request)
+    if given is not None:
+        return await authorise_token(request, policy, given, handler)
     if not policy.quiet:
         await request.app[keys.SESSIONS].attach(request)
     login = request.get(keys.LOGIN)
     if policy.roles is not None and login is None:
-        raise Refused("session_expired" if request.get(keys.LOGIN_ENDED) else "signed_out")
+        ways = challenge(request) if policy.token is not None else None
+        raise Refused("session_expired" if request.get(keys.LOGIN_ENDED) else "signed_out", headers=ways)
     if login is not None and login.must_change and policy.roles is not None and not policy.temporary:
         raise Refused("must_change_password")
     mutation = request.method not in SAFE_METHODS or is_websocket(request)
@@ -281,6 +287,24 @@ async def authorise(request: web.Request, handler: Handler) -> web.StreamRespons
             raise Refused("csrf")
     if not policy.allows(login.actor.role if login else None):
         raise Refused("not_allowed")
+    return await serve(request, policy, handler)
+
+
+async def authorise_token(request: web.Request, policy: Policy, given: str, handler: Handler) -> web.StreamResponse:
+    """The same for an API token: only where the route says so, only with the right it names; no cookie counts then."""
+    if policy.token is None:
+        raise Refused("token_scope")
+    bearers = request.app[keys.BEARERS]
+    token = await bearers.admit(request, given)
+    request[keys.TOKEN] = token
+    if policy.token not in token.rights:
+        await request.app[keys.WORK].run(audit_token, token, "token.use", f"token:{token.id}", outcome="denied")
+        raise Refused("token_scope")
+    return await bearers.watch(request, token, serve(request, policy, handler))
+
+
+async def serve(request: web.Request, policy: Policy, handler: Handler) -> web.StreamResponse:
+    """The handler, within the policy's limit; what needs the archive waits for its start."""
     if request[keys.CANONICAL].startswith(ARCHIVE_PATHS):
         await request.app[keys.ARCHIVE_STARTED].wait()
     if policy.limit is not None:

@@ -7,12 +7,21 @@ runs: must the caller be signed in, in which roles, and how a mutation proves th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from consult.people import Role
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CLINICAL_ROLES = frozenset({Role.CLINIC_DOCTOR, Role.EXPERT, Role.TECHNICIAN, Role.DISPATCHER})
 ALL_ROLES = frozenset(Role)
+
+
+class Right(StrEnum):
+    """What an API token may do, in the studies its organisation holds (server/auth/tokens.py)."""
+
+    SEARCH = "search"
+    READ = "read"
+    STORE = "store"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,7 @@ class Policy:
     local: bool = False
     quiet: bool = False
     temporary: bool = False        # open to a login whose password was set by somebody else and must be changed
+    token: Right | None = None     # the right an API token needs here; None: this address takes no tokens
     limit: int | None = None       # largest body in bytes; None: settings.uploads.json_kb; 0: the handler bounds it
 
     def allows(self, role: Role | None) -> bool:
@@ -64,6 +74,6 @@ def patient(action: str, *, also: tuple[Role, ...] = ()) -> Policy:
     return Policy(name=f"patient:{action}", roles=CLINICAL_ROLES | frozenset(also))
 
 
-def study(action: str, *, limit: int | None = None) -> Policy:
+def study(action: str, *, limit: int | None = None, token: Right | None = None) -> Policy:
     """An action on one study, decided by the scope built from access.py and the viewing grant."""
-    return Policy(name=f"study:{action}", roles=CLINICAL_ROLES, limit=limit)
+    return Policy(name=f"study:{action}", roles=CLINICAL_ROLES, limit=limit, token=token)

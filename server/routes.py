@@ -23,6 +23,7 @@ from server.policy import (
     SIGNED_IN,
     STATIC,
     Policy,
+    Right,
     consultation,
     patient,
     roles,
@@ -85,6 +86,21 @@ def devices() -> Sequence[Route]:
         Route("PATCH", "/api/devices/{id}", handlers.change, keepers),
         Route("POST", "/api/devices/{id}/end", handlers.end, keepers),
         Route("POST", "/api/devices/{id}/echo", handlers.try_echo, keepers),
+    )
+
+
+def tokens() -> Sequence[Route]:
+    from server.api import changes
+    from server.api import tokens as handlers
+    from server.pages import tokens as pages
+
+    keepers = roles(Role.ORG_ADMIN)
+    followers = replace(roles(Role.TECHNICIAN), name="changes", token=Right.SEARCH)
+    return (
+        Route("GET", "/admin/tokens", pages.page, keepers),
+        Route("POST", "/api/tokens", handlers.make, keepers),
+        Route("POST", "/api/tokens/{id}/end", handlers.end, keepers),
+        Route("GET", "/api/changes", changes.changes, followers),
     )
 
 
@@ -288,6 +304,11 @@ def room() -> Sequence[Route]:
     )
 
 
+TOKEN_RIGHTS = {
+    "search": Right.SEARCH, "metadata": Right.READ, "pixels": Right.READ, "download": Right.READ, "store": Right.STORE,
+}  # fmt: skip
+
+
 def dicomweb() -> Sequence[Route]:
     from server.api import opening
     from server.dicomweb.handlers import ROUTES
@@ -295,8 +316,9 @@ def dicomweb() -> Sequence[Route]:
     return (
         Route("POST", "/api/studies/{uid}/open", opening.open_for_viewing, study("open")),
         *(
-            Route(method, path, handler, study(action, limit=0 if action == "store" else None))
+            Route(method, path, handler, study(action, limit=0 if action == "store" else None, token=right))
             for method, path, handler, action in ROUTES
+            for right in (TOKEN_RIGHTS[action],)
         ),
     )
 
@@ -317,7 +339,7 @@ def ops() -> Sequence[Route]:
 
 
 BLOCKS: tuple[Callable[[], Iterable[Route]], ...] = (
-    pages, worklists, admin, devices, api_session, api_people, api_patients, api_consultations, api_documents,
+    pages, worklists, admin, devices, tokens, api_session, api_people, api_patients, api_consultations, api_documents,
     api_studies, api_reports, room, dicomweb, ops,
 )  # fmt: skip
 

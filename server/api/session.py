@@ -133,6 +133,7 @@ def end_logins(
 ) -> None:
     """After the commit: forget what was read of these logins and close their streams, sockets and grants."""
     app[keys.SESSIONS].forget(digest=digest, staff=staff, membership=membership)
+    app[keys.BEARERS].forget()      # a token ends with the membership that made it
     app[keys.GRANTS].forget(login=digest, staff=staff, memberships=() if membership is None else (membership,))
     app[keys.STREAMS].close(digest=digest, staff=staff, membership=membership, keep=keep)
 

@@ -9,6 +9,7 @@ from consult.access import Action, open_consultation
 from consult.errors import ConsultError, NotFound
 from consult.model import AuditRow, ConsultationId
 from consult.people import Actor, OrganisationId, Role, StaffId
+from server.auth.tokens import WHO
 from server.storage.unit import SqlUnitOfWork
 
 PLATFORM_KINDS = frozenset({"staff", "membership", "organisation", "settings"})
@@ -89,11 +90,12 @@ def _without_content(row: AuditRow) -> AuditRow:
 
 
 def _names(uow: SqlUnitOfWork, rows: Sequence[AuditRow]) -> dict[str, str]:
-    """Names of the staff in the rows; a person who is gone from the table keeps only the id."""
+    """Names of the staff and tokens in the rows; who is gone from the table keeps only the id."""
     names: dict[str, str] = {}
-    for staff in {row.staff for row in rows if row.staff is not None}:
+    for who in {row.staff for row in rows if row.staff is not None}:
         try:
-            names[staff] = uow.people.staff(staff).name
+            token = who.startswith(WHO)
+            names[who] = uow.tokens.get(who.removeprefix(WHO)).name if token else uow.people.staff(who).name
         except NotFound:
             continue
     return names

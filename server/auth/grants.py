@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from consult.access import Action, open_consultation, scope_for
 from consult.errors import NotFound
@@ -35,7 +36,8 @@ class Held:
     digest: str
     expires_at: datetime
     scope: Scope | None
-    actor: Actor
+    staff: StaffId
+    membership: MembershipId
 
 
 def study_scope(uow: SqlUnitOfWork, actor: Actor, study_uid: str | None, purpose: Purpose) -> Scope:
@@ -81,10 +83,10 @@ def open_study(
 
 def read_grant(uow: SqlUnitOfWork, actor: Actor, login: str, study_uid: str) -> tuple[Grant, Scope] | None:
     """The newest living grant of this login for the study, and what it still allows; None without one."""
-    for grant in uow.grants.of(actor.membership, now=uow.now):
-        if grant.study_uid == study_uid and grant.login == login:
-            return grant, study_scope(uow, actor, study_uid, Purpose.PIXELS)
-    return None
+    grant = uow.grants.held(login, study_uid, now=uow.now)
+    if grant is None or grant.membership != actor.membership:
+        return None
+    return grant, study_scope(uow, actor, study_uid, Purpose.PIXELS)
 
 
 def end_grants(uow: SqlUnitOfWork, study_uid: str) -> None:
@@ -104,19 +106,36 @@ class Grants:
 
     async def scope(self, login: SignedIn, study_uid: str, *, frames: int = 0) -> Scope | None:
         """What this login may fetch of the study under its grant; None without a living one. Counts `frames`."""
+        return await self.under(
+            login.digest, login.actor.staff, login.actor.membership, study_uid,
+            partial(read_grant, actor=login.actor, login=login.digest, study_uid=study_uid), frames=frames,
+        )  # fmt: skip
+
+    async def under(
+        self,
+        login: str,
+        staff: StaffId,
+        membership: MembershipId,
+        study_uid: str,
+        read: Callable[[SqlUnitOfWork], tuple[Grant, Scope] | None],
+        *,
+        frames: int = 0,
+    ) -> Scope | None:
+        """The same for whatever holds grants under the digest `login`; `read` looks the grant up."""
         now = self._clock()
-        key = (login.digest, study_uid)
+        key = (login, study_uid)
         held = self._held.get(key)
         if held is None or not timedelta(0) <= now - held.at < FRESH:
             before = self._forgotten
-            found = await self._work.read(read_grant, login.actor, login.digest, study_uid)
+            found = await self._work.read(read)
             if found is None:
                 self._held.pop(key, None)
                 return None
             grant, scope = found
             held = Held(
-                at=now, digest=grant.digest, expires_at=grant.expires_at, scope=scope, actor=login.actor
-            )
+                at=now, digest=grant.digest, expires_at=grant.expires_at, scope=scope, staff=staff,
+                membership=membership,
+            )  # fmt: skip
             if len(self._held) >= CACHED:
                 self._held.clear()
             if before == self._forgotten:
@@ -150,7 +169,7 @@ class Grants:
         self._forgotten += 1
         ended = frozenset(memberships)
         for key, held in list(self._held.items()):
-            if key[0] == login or key[1] == study or held.actor.staff == staff or held.actor.membership in ended:
+            if key[0] == login or key[1] == study or held.staff == staff or held.membership in ended:
                 del self._held[key]
 
     def on_revoke(self, memberships: frozenset[MembershipId], consultation: ConsultationId) -> None:

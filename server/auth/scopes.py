@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 
 from aiohttp import web
 
@@ -20,8 +22,11 @@ from dicom.model import Scope, StudyRow
 from server import keys
 from server.auth.audit import audit
 from server.auth.grants import open_study, study_scope
+from server.auth.sessions import digest_of, new_token
+from server.auth.tokens import Bearer, audit_token, token_scope
 from server.dicomweb.ports import ARCHIVE
 from server.problems import Refused
+from server.storage.grants import Grant
 from server.storage.unit import SqlUnitOfWork
 
 PURPOSES = {"search": Purpose.LIST, "metadata": Purpose.LIST, "pixels": Purpose.PIXELS, "download": Purpose.DOWNLOAD}
@@ -56,6 +61,9 @@ def store_scope(uow: SqlUnitOfWork, actor: Actor, study_uid: str | None) -> Scop
 
 async def scope_for(request: web.Request, action: str, study_uid: str | None) -> Scope:
     """The provider. Refused `not_found` for what the caller may not see, `not_allowed` for a store they may not do."""
+    token = request.get(keys.TOKEN)
+    if token is not None:
+        return await scope_for_token(request, token, action, study_uid)
     login = request.get(keys.LOGIN)
     if login is None:
         raise Refused("signed_out")
@@ -87,6 +95,66 @@ async def scope_for(request: web.Request, action: str, study_uid: str | None) ->
 def narrowed(scope: Scope, study_uid: str) -> Scope:
     """The same, without the other studies named in it."""
     return replace(scope, studies=scope.studies & {study_uid})
+
+
+async def scope_for_token(request: web.Request, token: Bearer, action: str, study_uid: str | None) -> Scope:
+    """The same for a token (its right was asked beside the route): what its organisation holds."""
+    app, work = request.app, request.app[keys.WORK]
+    if action not in {"metadata", "pixels"} or study_uid is None:
+        return await work.run(audited_token_scope, token, action, study_uid)
+    frames = frames_asked(request) if action == "pixels" else 0
+
+    async def granted() -> Scope | None:
+        read = partial(read_token_grant, token=token, study_uid=study_uid)
+        return await app[keys.GRANTS].under(
+            token.digest, token.staff, token.membership, study_uid, read, frames=frames
+        )
+
+    scope = await granted()
+    if scope is None:
+        seen = await work.read(token_scope, token)
+        if await asyncio.to_thread(app[ARCHIVE].study, seen, study_uid) is None:
+            await work.run(audit_token, token, "study.open", f"study:{study_uid}", outcome="denied")
+            raise Refused("not_found")
+        await work.run(open_for_token, token, study_uid, app[keys.SETTINGS].access.viewing_grant_minutes)
+        scope = await granted()
+    if scope is None or not sees(scope, study_uid):
+        raise Refused("not_found")
+    if frames:
+        app[keys.METRICS].frames.inc(frames)
+    return scope
+
+
+def audited_token_scope(uow: SqlUnitOfWork, token: Bearer, action: str, study_uid: str | None) -> Scope:
+    """Scope and audit row of one search, download or store by a token, in one commit."""
+    subject = f"organisation:{token.organisation}"
+    if action == "store":
+        audit_token(uow, token, "study.store", subject, detail={"study": study_uid} if study_uid else {})
+    else:
+        audit_token(uow, token, f"study.{action}", f"study:{study_uid}" if study_uid else subject)
+    return token_scope(uow, token)
+
+
+def read_token_grant(uow: SqlUnitOfWork, token: Bearer, study_uid: str) -> tuple[Grant, Scope] | None:
+    """The living grant of this token for the study, and what it still allows."""
+    grant = uow.grants.held(token.digest, study_uid, now=uow.now)
+    return None if grant is None else (grant, token_scope(uow, token))
+
+
+def open_for_token(uow: SqlUnitOfWork, token: Bearer, study_uid: str, minutes: int) -> None:
+    """Audit the opening and issue the grant under which images are only counted, in one commit."""
+    uow.grants.add(
+        Grant(
+            digest=digest_of(new_token()),
+            membership=token.membership,
+            study_uid=study_uid,
+            consultation=None,
+            created_at=uow.now,
+            expires_at=uow.now + timedelta(minutes=minutes),
+            login=token.digest,
+        )
+    )
+    audit_token(uow, token, "study.open", f"study:{study_uid}")
 
 
 async def seen_study(request: web.Request, actor: Actor, study_uid: str) -> StudyRow:

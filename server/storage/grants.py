@@ -48,6 +48,15 @@ class Grants(Repository):
             order=(c.created_at.desc(), c.digest),
         )
 
+    def held(self, login: str, study_uid: str, *, now: datetime) -> Grant | None:
+        """The newest living grant of this login for the study."""
+        c = study_grant.c
+        found = self._list(
+            _GRANT, c.login == login, c.study_uid == study_uid, c.revoked_at.is_(None), c.expires_at > now,
+            order=(c.created_at.desc(), c.digest), limit=1,
+        )  # fmt: skip
+        return found[0] if found else None
+
     def count(self, digest: str, frames: int) -> None:
         """Add frames served; the server collects them in memory and writes now and then."""
         c = study_grant.c

@@ -35,6 +35,7 @@ from server import keys
 from server.dicomweb.ports import ARCHIVE
 from server.routes import all_routes
 from server.storage.devices import DeviceRow
+from server.storage.tokens import ApiToken
 from server.storage.uploads import Upload
 from tests.city import City, add_person
 from tests.conftest import sign_in
@@ -226,6 +227,10 @@ POST   /api/devices                            xxxxxx+xx!  {"name": "", "calling
 PATCH  /api/devices/{id}                       xxxxxx+xx!  {"version": 999, "name": "", "calling": ""}
 POST   /api/devices/{id}/end                   xxxxxx+xx!  {}
 POST   /api/devices/{id}/echo                  xxxxxx+xx!  {}
+GET    /admin/tokens                           xxxxxx+xx!
+POST   /api/tokens                             xxxxxx+xx!  {}
+POST   /api/tokens/{id}/end                    xxxxxx+xx!  {}
+GET    /api/changes                            xxxxx+xxx!
 GET    /audit                                  +++++++++!
 GET    /events                                 +++++++++!
 GET    /socket                                 ++++++xxx!
@@ -470,7 +475,7 @@ async def scene(app, city, password_hash) -> Scene:
 
 ABOUT_ONESELF = {
     "/api/organisations/{id}": "clinic", "/api/memberships/{id}": "membership", "/api/staff/{id}": "staff",
-    "/api/devices/{id}": "device",
+    "/api/devices/{id}": "device", "/api/tokens/{id}": "token",
 }
 PNG = "data:image/png;base64,AAAA"
 
@@ -590,8 +595,13 @@ async def test_everything_that_has_no_object(open_browser, app, asker, city, sce
         id="ct", organisation=city.clinic, name="CT", called="HUIZHEN", calling="CT", address="10.0.0.1",
         created_at=uow.now,
     )))
+    await app[keys.WORK].run(lambda uow: uow.tokens.add(ApiToken(
+        id="pacs", organisation=city.clinic, name="PACS", digest="0" * 64, start="hz_abcde", rights=("search",),
+        membership=city.clinic_admin.membership, created_at=uow.now, expires_at=uow.now + timedelta(days=1),
+    )))
     about = {
         "clinic": city.clinic, "membership": city.colleague.membership, "staff": city.colleague.staff, "device": "ct",
+        "token": "pacs",
     }
     for n, person in enumerate([*PEOPLE, ""]):
         ask = await asker(person) if person else Asker(await open_browser(), monkeypatch)

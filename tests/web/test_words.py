@@ -53,7 +53,7 @@ def test_every_word_has_its_english(table, kind):
 
 def audited_actions() -> set[str]:
     """Every action code the sources hand to the audit: directly, or by name to what audits for them."""
-    kinds = r"(consultation|consent|document|order|patient|report|room|study|staff|membership|organisation|feedback)"
+    kinds = r"(consultation|consent|document|order|patient|report|room|study|staff|membership|organisation|feedback|token)"
     no_actions = {".html", ".typ", ".id", ".pdf", ".bin"}
     found = {f"study.{action}" for action in PURPOSES} - {"study.pixels"}        # pixels are opened: study.open
     for path in ROOT.glob("server/**/*.py"):
