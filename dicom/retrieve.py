@@ -251,6 +251,12 @@ class Retriever:
             raise UnsupportedError(code="no_waveform")
         return await self._once((row.digest, "waveform"), "waveform", {"blob": self._blob(row)}, lambda a: a)
 
+    async def page(self, row: InstanceRow, operation: str, **wishes: Any) -> bytes:
+        """What `sheet` or `structured` of `dicom.workers.pages` makes of the instance, as corrections show it."""
+        named = shown_header(row.overlay) if row.overlay else {}
+        args = {"blob": self._blob(row), "named": named, **wishes}
+        return await self._once((row.version, operation, repr(wishes)), operation, args, lambda answer: answer)
+
     async def bulkdata(self, row: InstanceRow, path: str) -> ByteRange | bytes:
         """A binary value by its path. Raises NotFoundError."""
         p = row.pixels

@@ -18,12 +18,14 @@ from server.auth.passwords import Passwords, UnknownLogins
 from server.auth.scopes import scope_for
 from server.auth.sessions import Sessions
 from server.auth.streams import Streams
-from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
+from server.dicomweb.ports import ARCHIVE, LEAVES, SCOPE_FOR
 from server.dimse.running import prepare as prepare_dimse
 from server.feeding import FEED, Feed
 from server.hub import Hub
 from server.i18n import english, zone
+from server.keeping import prepare as prepare_keeping
 from server.metrics import Metrics
+from server.paper.leaf import Leaves
 from server.middleware import MIDDLEWARES, add_headers
 from server.pages import environment
 from server.pages.assets import ASSETS, Assets
@@ -80,6 +82,7 @@ def create_app(
     app.cleanup_ctx.append(storage)
     app.cleanup_ctx.append(archive)
     app.cleanup_ctx.append(jobs)
+    prepare_keeping(app)
     prepare_dimse(app)
     app.on_shutdown.append(end_streams)
     install_rooms(app)
@@ -119,6 +122,7 @@ def open_archive(app: web.Application) -> None:
     app[ARCHIVE] = opened
     app[FEED] = Feed(app[keys.WORK], opened)
     app[SCOPE_FOR] = scope_for
+    app[LEAVES] = Leaves()
     app[keys.UPLOADING] = Uploading(settings.data / "uploads", app[keys.WORK], opened, settings.uploads)
     app[keys.ARCHIVE_STARTED] = started
     app[keys.READY]["archive"] = lambda: started.done

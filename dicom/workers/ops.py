@@ -28,6 +28,7 @@ from dicom.pixels.encode import encode
 from dicom.rewriting import rewritten
 from dicom.syntaxes import DEFLATED, EXPLICIT_LE, is_explicit, is_little
 from dicom.waveform import read_waveforms, waveforms_to_json
+from dicom.workers import pages
 
 Args = dict[str, Any]
 _INFLATE_CHUNK = 4 << 20
@@ -200,6 +201,15 @@ def waveform(args: Args, limits: Limits) -> bytes:
         return zlib.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), 6)
 
 
+def _page(make: Callable[[Dataset, Args], bytes]) -> Callable[[Args, Limits], bytes]:
+    def operation(args: Args, limits: Limits) -> bytes:
+        with Dataset(args["blob"], limits) as dataset:
+            dataset.named = args.get("named", {})
+            return make(dataset, args)
+
+    return operation
+
+
 def bulkdata(args: Args, limits: Limits) -> Args:
     """A binary value by path: its byte range in the dataset where it can be served from there, else the bytes."""
     with Dataset(args["blob"], limits) as dataset:
@@ -227,5 +237,7 @@ OPERATIONS: dict[str, Callable[[Args, Limits], Any]] = {
     "rendered": rendered,
     "waveform": waveform,
     "bulkdata": bulkdata,
+    "sheet": _page(pages.sheet),
+    "structured": _page(pages.structured),
     "assemble": lambda args, limits: assemble(args, limits, vr_of),
 }

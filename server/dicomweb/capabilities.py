@@ -32,7 +32,7 @@ MEDIA = {
     ]
     + [f'multipart/related; type="{FRAME_TYPES[syntax]}"; transfer-syntax={syntax}' for syntax in sorted(ENCODED)],
     "bulkdata": ["application/octet-stream", 'multipart/related; type="application/octet-stream"'],
-    "rendered": ["image/jpeg", "image/png", "video/mp4", "application/pdf"],
+    "rendered": ["image/jpeg", "image/png", "image/svg+xml", "text/html", "video/mp4", "application/pdf", "text/xml"],
     "thumbnail": ["image/jpeg", "image/png"],
     "waveform": ["application/json"],
 }

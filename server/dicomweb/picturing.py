@@ -5,29 +5,50 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
+from collections.abc import Mapping
 
 from aiohttp import web
 
 from dicom.archive import Archive
-from dicom.errors import BadQueryError, CannotRenderError, NotAcceptableError
+from dicom.errors import BadQueryError, CannotRenderError, DicomError, NotAcceptableError
 from dicom.model import InstanceRow, PixelKind
 from dicom.retrieve import ByteRange, Picture
-from dicom.syntaxes import VIDEO
+from dicom.syntaxes import VIDEO, is_little
 from dicom.web import MediaType
 from server.dicomweb.answers import COMMON, accepts_gzip, guarded, not_modified, send, validator
 from server.dicomweb.choosing import OCTETS
+from server.dicomweb.reading import is_report, send_report, send_sheet
 from server.dicomweb.targets import accepted, disposition, frame_numbers, rows_of
+
+# What an encapsulated document may say it is (PS3.3 §A.45), as it goes out: always to be saved, never shown as ours.
+_DOCUMENTS = {
+    "application/pdf": ("application/pdf", "document.pdf"),
+    "text/xml": ("text/xml", "document.xml"),
+    "application/xml": ("text/xml", "document.xml"),
+    "model/stl": ("model/stl", "model.stl"),
+    "model/obj": ("model/obj", "model.obj"),
+    "model/mtl": ("model/mtl", "model.mtl"),
+}
 
 
 @guarded
 async def retrieve_rendered(request: web.Request) -> web.StreamResponse:
-    """A picture for people; an encapsulated document and a film are their own rendering (PS3.18 §10.4.1.1.2)."""
+    """A form for people (PS3.18 §10.4.1.1.2): a picture, of a waveform its sheet, of a structured report a page; an
+    encapsulated document and a film are their own rendering. Of several instances the middle one that has pixels.
+    """
     archive, rows = await rows_of(request, "pixels")
-    row = rows[len(rows) // 2] if len(rows) > 1 else rows[0]
-    if rows[0].document_type:
-        return await send_document(request, archive, rows[0])
-    if row.transfer_syntax in VIDEO and "frames" not in request.match_info:
-        return await send_video(request, archive, row, accepted(request))
+    with_pixels = [row for row in rows if row.pixels.kind is not PixelKind.NONE]
+    row = with_pixels[len(with_pixels) // 2] if with_pixels else rows[0]
+    if "frames" not in request.match_info:
+        if row.document_type:
+            return await send_document(request, archive, row)
+        if row.transfer_syntax in VIDEO:
+            return await send_video(request, archive, row, accepted(request))
+        if row.pixels.kind is PixelKind.NONE and (row.has_waveform or is_report(row)):
+            named = "patient" in words_wanted(request.query.get("annotation", ""))
+            if is_report(row):
+                return await send_report(request, archive, row, named=named)
+            return await send_sheet(request, archive, row, named=named, viewport=_viewport(request.query))
     return await _picture(request, archive, row, thumbnail=False)
 
 
@@ -45,9 +66,20 @@ async def send_document(request: web.Request, archive: Archive, row: InstanceRow
     if unchanged := not_modified(request, etag):
         return unchanged
     data = await archive.document(row)
-    pdf = row.document_type == "application/pdf"
-    kind, name = ("application/pdf", "document.pdf") if pdf else (OCTETS, "document.bin")
+    if len(data) - 1 == await _document_length(archive, row):
+        data = data[:-1]  # the value was padded to even length
+    kind, name = _DOCUMENTS.get(row.document_type.lower(), (OCTETS, "document.bin"))
     return await send(request, archive, [data], kind, etag=etag, single=True, **disposition(name))
+
+
+async def _document_length(archive: Archive, row: InstanceRow) -> int:
+    """Encapsulated Document Length (0042,0015), -1 where the dataset does not say."""
+    try:
+        found = await archive.retriever.bulkdata(row, "00420015")
+    except DicomError:
+        return -1
+    raw = found if isinstance(found, bytes) else await asyncio.to_thread(archive.read, found)
+    return int.from_bytes(raw[:4], "little" if is_little(row.transfer_syntax) else "big") if len(raw) >= 4 else -1
 
 
 async def send_video(
@@ -133,16 +165,7 @@ def _wishes(request: web.Request, *, thumbnail: bool) -> Picture:
         )
         if window[1] <= 0:
             raise BadQueryError(code="bad_window")
-    viewport: tuple[float, ...] | None = (128.0, 128.0) if thumbnail else None
-    if "viewport" in query:
-        parts = query["viewport"].split(",")
-        if len(parts) not in {2, 4, 6}:
-            raise BadQueryError(code="bad_viewport")
-        viewport = tuple(number(part or "0", "bad_viewport") for part in parts)
-        if not (1 <= viewport[0] <= 8192 and 1 <= viewport[1] <= 8192):
-            raise BadQueryError(code="bad_viewport")
-        if len(viewport) == 4:
-            viewport = (*viewport, 0.0, 0.0)
+    viewport = _viewport(query) or ((128.0, 128.0) if thumbnail else None)
     quality = int(number(query.get("quality", "80" if thumbnail else "90"), "bad_quality"))
     if not 1 <= quality <= 100:
         raise BadQueryError(code="bad_quality")
@@ -153,6 +176,19 @@ def _wishes(request: web.Request, *, thumbnail: bool) -> Picture:
         viewport=viewport,
         annotation=() if thumbnail else words_wanted(query.get("annotation", "")),
     )
+
+
+def _viewport(query: Mapping[str, str]) -> tuple[float, ...] | None:
+    """Width, height and the region of the image, where one is asked for; None without the parameter."""
+    if "viewport" not in query:
+        return None
+    parts = query["viewport"].split(",")
+    if len(parts) not in {2, 4, 6}:
+        raise BadQueryError(code="bad_viewport")
+    viewport = tuple(number(part or "0", "bad_viewport") for part in parts)
+    if not (1 <= viewport[0] <= 8192 and 1 <= viewport[1] <= 8192):
+        raise BadQueryError(code="bad_viewport")
+    return (*viewport, 0.0, 0.0) if len(viewport) == 4 else viewport
 
 
 def window_function(text: str) -> str:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from dicom.archive import Archive
 from dicom.model import Scope
+from server.paper.leaf import Leaves
 
 ARCHIVE: web.AppKey[Archive] = web.AppKey("archive", Archive)
 
@@ -22,4 +23,5 @@ Actions: "search" (QIDO-RS), "metadata", "pixels" (frames, rendered, thumbnail, 
 "download" (original DICOM), "store" (STOW-RS).
 """
 
+LEAVES: web.AppKey[Leaves] = web.AppKey("leaves", Leaves)
 SCOPE_FOR: web.AppKey[ScopeFor] = web.AppKey("scope_for")

@@ -11,7 +11,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from dicom.archive import Archive
 from dicom.model import Scope
 from server.dicomweb.handlers import ROUTES
-from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
+from server.dicomweb.ports import ARCHIVE, LEAVES, SCOPE_FOR
+from server.paper.leaf import Leaves
 from tests.archive.files import real
 
 
@@ -34,6 +35,7 @@ async def service(tmp_path_factory):
     app = web.Application(client_max_size=1 << 30)
     app[ARCHIVE] = archive
     app[SCOPE_FOR] = held.scope_for
+    app[LEAVES] = Leaves()
     for method, path, handler, _action in ROUTES:
         app.router.add_route(method, path, handler)
         if method == "GET":

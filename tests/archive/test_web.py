@@ -289,7 +289,7 @@ async def test_thumbnails_exist_at_every_level_for_an_img_element(service):
 
 @module_loop
 async def test_what_cannot_be_drawn_says_why(service):
-    response, body = await get(service, url(service, "waveform_ecg.dcm", "/rendered"), "image/jpeg")
+    response, body = await get(service, url(service, "waveform_ecg.dcm", "/frames/1/rendered"), "image/jpeg")
     assert response.status == 422 and json.loads(body)["code"] == "no_pixels"
     response, body = await get(service, url(service, "CT_small.dcm", "/waveform"))
     assert response.status == 422 and json.loads(body)["code"] == "no_waveform"
