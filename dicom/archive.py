@@ -261,6 +261,11 @@ class Archive:
         answer: T = await asyncio.shield(job.future)
         return answer
 
+    def damaged(self) -> int:
+        """How many datasets are known to be wrong, with no sound copy here. Blocks."""
+        with self._reader.connection() as connection:
+            return life.damaged_count(connection)
+
     def index_connection(self) -> AbstractContextManager[sqlite3.Connection]:
         """A reading connection, for a moment: a long read keeps the log from being emptied."""
         return self._reader.connection()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dicom.life.stats import stats_of
 from server.settings import Settings
 
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -90,6 +91,11 @@ def check_database(settings: Settings) -> str:
 def check_archive(settings: Settings) -> str:
     """The packs are there and readable."""
     folder = settings.data / "archive" / "packs"
+    if (folder.parent / "index.sqlite").is_file() and (found := stats_of(folder.parent)).damaged + len(found.missing):
+        raise Wrong(
+            f"{found.damaged} images damaged, {len(found.missing)} packs missing: `huizhen dicom stats` names them,"
+            " `huizhen scrub --from BACKUP` mends them"
+        )
     if not folder.is_dir():
         return "empty"
     packs = [path for path in folder.rglob("*") if path.is_file()]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from consult.people import Role
+from server.cli_archive import add_archive_commands
 from server.cli_import import add_import
 from server.settings import Settings, SettingsError, load_settings
 
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     check_file.set_defaults(run=run_report)
 
     add_import(commands)
+    add_archive_commands(commands)
 
     version = commands.add_parser("version", help="version of Huizhen and its parts")
     version.set_defaults(run=run_version)

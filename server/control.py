@@ -154,6 +154,7 @@ COMMANDS = {
 def control_app(app: web.Application) -> web.Application:
     """The application behind the local socket: one POST that runs one command, and what an import sends."""
     from server.importing import add_import_routes
+    from server.keeping import add_long_routes
 
     async def command(request: web.Request) -> web.Response:
         import asyncio
@@ -180,6 +181,7 @@ def control_app(app: web.Application) -> web.Application:
     control = web.Application(client_max_size=64 * 1024)
     control.router.add_post("/command", command)
     add_import_routes(app, control)
+    add_long_routes(app, control)
     return control
 
 

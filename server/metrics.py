@@ -47,6 +47,10 @@ class Metrics:
         self.forward_waiting = Gauge(
             "huizhen_forward_waiting", "DICOM instances that wait to be forwarded", registry=own
         )
+        self.archive_damaged = Gauge(
+            "huizhen_archive_damaged", "Stored images that are wrong, with no sound copy here", registry=own
+        )
+        self.disk_low = Gauge("huizhen_disk_low", "1 while uploads are refused for want of space", registry=own)
         self.disk_free = Gauge("huizhen_disk_free_bytes", "Free space in the data folder", registry=own)
 
     def names(self) -> set[str]:

@@ -141,6 +141,22 @@ class Uploads(Section, frozen=True, kw_only=True):
     disk_reserve_mb: Annotated[int, Meta(description="uploads stop when less than this is free", ge=0)] = 512
 
 
+class Share(Section, frozen=True, kw_only=True):
+    organisation: Annotated[str, Meta(description="id of the organisation")]
+    gb: Annotated[int, Meta(description="it may hold so much; 0: no limit", ge=0)]
+
+
+class Keeping(Section, frozen=True, kw_only=True):
+    scrub_mb_per_second: Annotated[
+        int, Meta(description="stored images are read again and compared at this rate; 0: never by itself", ge=0)
+    ] = 8
+    scrub_days: Annotated[int, Meta(description="a new round begins so many days after the last one", ge=0)] = 30
+    quota_gb: Annotated[
+        int, Meta(description="an organisation may hold so many gigabytes of images; 0: no limit", ge=0)
+    ] = 0
+    quotas: Annotated[tuple[Share, ...], Meta(description="organisations with another share")] = ()
+
+
 class WatchedFolder(Section, frozen=True, kw_only=True):
     folder: Annotated[Path, Meta(description="files put here are taken in, then moved to done/ or refused/ in it")]
     organisation: Annotated[str, Meta(description="who holds the images: id, name or short name")]
@@ -213,6 +229,7 @@ class Settings(Section, frozen=True, kw_only=True):
     ice: Annotated[Ice, Meta(description="paths for sound and picture")] = Ice()
     room: Annotated[Room, Meta(description="the live room")] = Room()
     uploads: Annotated[Uploads, Meta(description="limits of what may be sent")] = Uploads()
+    archive: Annotated[Keeping, Meta(description="the stored images")] = Keeping()
     watch: Annotated[Watch, Meta(description="watched folders")] = Watch()
     dimse: Annotated[Dimse, Meta(description="the DICOM network")] = Dimse()
     webhook: Annotated[Webhook, Meta(description="the hospital's own pager")] = Webhook()
@@ -242,7 +259,11 @@ class Settings(Section, frozen=True, kw_only=True):
 def archive_limits(settings: Settings) -> Limits:
     """The settings the archive is opened with."""
     return Limits(
-        instance_bytes=settings.uploads.instance_mb << 20, memory_bytes=settings.uploads.memory_mb << 20
+        instance_bytes=settings.uploads.instance_mb << 20,
+        memory_bytes=settings.uploads.memory_mb << 20,
+        reserve_bytes=settings.uploads.disk_reserve_mb << 20,
+        quota_bytes=settings.archive.quota_gb << 30,
+        quotas={share.organisation: share.gb << 30 for share in settings.archive.quotas},
     )
 
 

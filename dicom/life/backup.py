@@ -24,7 +24,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from dicom.errors import DicomError
 from dicom.index.schema import connect_reader
 from dicom.index.writer import get_fact, packs_known
 from dicom.life.scrub import Findings, examine
@@ -37,10 +36,8 @@ _INDEX = "index.sqlite"
 Tell = Callable[[int, int], None]
 
 
-class BackupError(DicomError):
+class BackupError(Exception):
     """The backup or the restore cannot be made; the text says why, for a console."""
-
-    code = "backup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ class Stats:
     pack_bytes: int
     dead: int
     damaged: int
+    damaged_instances: tuple[life.Damaged, ...]
     missing: tuple[int, ...]  # packs the index knows and the disk does not
     scrub: dict[str, Any]  # began, finished, bytes, gaps
 
@@ -51,6 +52,7 @@ def stats_of(root: Path) -> Stats:
             pack_bytes=size,
             dead=max(size - life.live_bytes(connection), 0),
             damaged=life.damaged_count(connection),
+            damaged_instances=tuple(life.damaged_instances(connection)),
             missing=tuple(sorted(set(known) - set(on_disk))),
             scrub=life.scrub_state(connection),
         )

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from server import keys
 from server.api.common import json_response, no_content, now, read_bounded
+from server.dicomweb.ports import ARCHIVE
 from server.i18n import english
 from server.metrics import CONTENT_TYPE
 from server.problems import Refused
@@ -40,13 +41,21 @@ async def readyz(request: web.Request) -> web.Response:
     except Exception:
         parts["database"] = False
     ready = all(parts.values())
-    value = {"status": "ready" if ready else "starting", "parts": parts, "warnings": warnings(request)}
+    value = {"status": "ready" if ready else "starting", "parts": parts, "warnings": await warnings(request)}
     return json_response(value, status=200 if ready else 503)
 
 
-def warnings(request: web.Request) -> list[str]:
-    """What an operator should look at: `clock` stands before the newest record."""
-    return ["clock"] if request.app[keys.CLOCK_WATCH].behind(now(request)) else []
+async def warnings(request: web.Request) -> list[str]:
+    """What an operator should look at: `clock` stands before the newest record, `disk_low` refuses uploads,
+    `archive_damaged` has found stored images wrong.
+    """
+    archive = request.app[ARCHIVE]
+    found = {
+        "clock": request.app[keys.CLOCK_WATCH].behind(now(request)),
+        "disk_low": archive.room.low,
+        "archive_damaged": await asyncio.to_thread(archive.damaged) > 0,
+    }
+    return [name for name, wrong in found.items() if wrong]
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -55,6 +64,9 @@ async def metrics(request: web.Request) -> web.Response:
     folder = request.app[keys.SETTINGS].data
     if folder.is_dir():
         figures.disk_free.set((await asyncio.to_thread(shutil.disk_usage, folder)).free)
+    archive = request.app[ARCHIVE]
+    figures.disk_low.set(archive.room.low)
+    figures.archive_damaged.set(await asyncio.to_thread(archive.damaged))
     rooms = request.app[ROOMS].rooms.values()
     seated = [sum(live.connected for live in room.seats.values()) for room in rooms]
     figures.rooms.set(sum(count > 0 for count in seated))
