@@ -30,8 +30,9 @@ from server.control import CommandRefused, place_of
 from server.dicomweb.ports import ARCHIVE
 from server.matching import match_studies
 from server.settings import Settings, archive_limits
+from server.storage.faults import archive_fault
 from server.storage.unit import SqlUnitOfWork
-from server.taking import Found, Store, Taken, TryLaterError, find_files, take_file
+from server.taking import UNREADABLE, Found, Store, Taken, TryLaterError, find_files, take_file
 from server.work import Work
 
 AT_ONCE = 4
@@ -49,8 +50,9 @@ class Door(Protocol):
 
     organisation: str
 
-    async def store(self, body: AsyncIterator[bytes]) -> Taken:
-        """One file; durable when it returns."""
+    @property
+    def store(self) -> Store:
+        """For one file; durable when it returns."""
 
     async def settle(self, studies: Mapping[str, int]) -> dict[str, str]:
         """Match and audit the studies that came in; study → how it was matched, '' where a technician must."""
@@ -119,7 +121,8 @@ async def import_folder(
 ) -> Summary:
     """Everything below `folder`. Raises ImportStoppedError; what was stored until then is told, kept and journalled."""
     summary, total = Summary(), await asyncio.to_thread(lambda: sum(1 for _ in find_files(folder)))
-    files = _Shared(find_files(folder))
+    closed: list[Path] = []
+    files = _Shared(find_files(folder, closed=closed))
     seen = 0
 
     async def work() -> None:
@@ -143,6 +146,10 @@ async def import_folder(
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(work())
+        for path in closed:
+            one = Taken(outcome="refused", reason=UNREADABLE)
+            summary.add(one)
+            tell(path, one)
     except BaseExceptionGroup as problems:
         first = _first(problems)
         if isinstance(first, TryLaterError):
@@ -293,12 +300,11 @@ async def _own(settings: Settings, wanted: str) -> AsyncIterator[Door]:
         await asyncio.to_thread(migrations.apply, database)
         organisation = await work.run(begin_import, wanted, SOURCE)
         archive = await asyncio.to_thread(
-            lambda: Archive.open(settings.data / "archive", limits=archive_limits(settings))
+            lambda: Archive.open(settings.data / "archive", limits=archive_limits(settings), fault=archive_fault)
         )
         try:
             await archive.start()
             yield OwnDoor(archive, work, organisation)
-            await archive.metadata_settled()
         finally:
             await archive.close()
     finally:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.dicomweb.reasons import TEXTS
+from server.dicomweb.reasons import NO_ROOM, TEXTS
 from server.i18n import N_, translate
 from server.unzip_worker import LITTER
 from server.unzipping import REASONS, ZIP_BYTES, ZIP_ENTRIES, open_zip
@@ -50,7 +50,7 @@ Store = Callable[[AsyncIterator[bytes]], Awaitable[Taken]]
 
 
 class TryLaterError(Exception):
-    """The server could not store just now (`disk_full`, `busy`, `io_error`); the file is not the reason."""
+    """Nothing can be stored just now (`disk_full`, `over_quota`, `busy`, `io_error`); the file is not the reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -66,13 +66,20 @@ class Found:
     changed: int  # nanoseconds
 
 
-def find_files(folder: Path, *, leave_out: frozenset[str] = frozenset()) -> Iterator[Found]:
+def find_files(
+    folder: Path, *, leave_out: frozenset[str] = frozenset(), closed: list[Path] | None = None
+) -> Iterator[Found]:
     """Regular files below `folder` in a stable order; links are not followed, folders named in `leave_out` at the top
-    are stepped over. Blocks. Raises OSError where `folder` itself cannot be read.
+    are stepped over, those that cannot be read are added to `closed`. Blocks. Raises OSError for `folder` itself.
     """
     with os.scandir(folder):
         pass
-    for root, folders, names in os.walk(folder):
+
+    def note(error: OSError) -> None:
+        if closed is not None:
+            closed.append(Path(error.filename))
+
+    for root, folders, names in os.walk(folder, onerror=note):
         top = Path(root) == folder
         folders[:] = sorted(name for name in folders if not (top and name in leave_out) and name != "__MACOSX")
         for name in sorted(names):
@@ -146,7 +153,7 @@ async def _take_zip(path: Path, store: Store) -> list[Taken]:
 
 
 def _final(taken: Taken) -> Taken:
-    if taken.reason in LATER:
+    if taken.reason in LATER or taken.reason in NO_ROOM:
         raise TryLaterError(taken.reason)
     return taken
 

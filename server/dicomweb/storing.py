@@ -60,14 +60,15 @@ async def store_instances(request: web.Request) -> web.StreamResponse:
         return problem_response(UnsupportedError(code="no_holder"))
     media = parse_media_type(request.headers.get("Content-Type", ""))
     chunks = _chunks(request)
+    results: list[IngestResult]
+    cut: DicomError | None = None
     archive = request.app[ARCHIVE]
     if media.name == "application/dicom":
         results = [await archive.ingest(chunks, organisation=holder, source="stow", study_uid=study_uid)]
-        cut = None
     elif media.multipart and media.part in {JSON, XML}:
         parts = Multipart(chunks, media.parameters.get("boundary", ""))
         try:
-            results, cut = await _store_assembled(request, parts, holder, study_uid), None
+            results = await _store_assembled(request, parts, holder, study_uid)
         except TimeoutError:
             results, cut = [], BadQueryError(code="cut_multipart")
     elif media.multipart and media.part in {"application/dicom", "*/*"}:

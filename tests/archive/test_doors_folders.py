@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from dicom.archive import Archive
 from dicom.model import IngestResult, Scope
 from server import cli, importing, keys
+from server.app import create_app
 from server.control import CommandRefused, control_app
 from server.dicomweb.ports import ARCHIVE
 from server.importing import ImportStoppedError, Journal, import_folder, open_door, store_into
@@ -20,7 +25,10 @@ from server.settings import SettingsError, Watch, WatchedFolder, load_settings
 from server.taking import TryLaterError, take_file
 from server.watching import Watching
 from tests.archive.files import FOLDER, make
+from tests.city import build_city
 from tests.conftest import sign_in
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def zipped(*files: tuple[str, bytes]) -> bytes:
@@ -168,13 +176,7 @@ def refusing(reason):
 
 
 def test_without_a_server_the_command_opens_the_folder_itself(settings, passwords, password_hash, disc, capsys, monkeypatch):
-    from server.app import create_app
-    from tests.city import build_city
-
-    app = create_app(settings, passwords=passwords, background=False)
-    clinic = app[keys.WORK].run_sync(build_city, password_hash).clinic
-    asyncio.run(app[ARCHIVE].close())
-    app[keys.WORK].close()
+    clinic = city_in(settings, passwords, password_hash)
     settings.control_socket.touch()  # as a killed server leaves it
     name = ["import", str(disc), "--organisation", str(clinic), "--data", str(settings.data)]
     assert cli.run(name) == 1
@@ -210,6 +212,58 @@ async def test_a_file_that_breaks_while_it_is_read_is_refused_and_one_the_server
     archive.ingest = refusing("busy")
     with pytest.raises(TryLaterError):
         await take_file(path, store)
+
+
+async def test_a_folder_that_cannot_be_read_is_said_and_fails_the_import(serving, settings, city, disc, monkeypatch):
+    real, told = os.scandir, []
+
+    def scandir(path):
+        if str(path).endswith("IMAGES/A"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = await take(settings, disc, city.clinic, told)
+    assert ("A", "refused", "file_unreadable") in told and found.reasons["file_unreadable"] == 1 and found.failed
+
+
+def run_to_its_death(settings, folder, organisation, fault=""):
+    command = [sys.executable, "-m", "server", "import", str(folder), "--organisation", str(organisation), "--data", str(settings.data)]
+    environment = {"PATH": os.defpath, "PYTHONPATH": str(ROOT)} | ({"HUIZHEN_FAULT": fault} if fault else {})
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_killed_in_the_middle_the_same_command_goes_on_and_nothing_told_is_lost_or_stored_twice(
+    settings, passwords, password_hash, tmp_path
+):
+    clinic = city_in(settings, passwords, password_hash)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for n in range(40):
+        (folder / f"{n:02}.dcm").write_bytes(make(f"1.2.3.1.{n}", pixels=bytes([n]) * 4))
+    died = run_to_its_death(settings, folder, clinic, "archive.index.commit.done:9")
+    assert died.returncode == -signal.SIGKILL
+    told = [line.split()[1] for line in died.stdout.splitlines()]
+    assert 0 < len(told) < 40
+    went_on = run_to_its_death(settings, folder, clinic)
+    assert went_on.returncode == 0, went_on.stderr
+    again = [line.split()[-1] for line in went_on.stdout.splitlines() if ".dcm" in line]
+    assert not set(told) & set(again) and len(set(told) | set(again)) == 40
+    assert f"({len(told)} of these in an earlier run)" in went_on.stdout
+    opened = Archive.open(settings.data / "archive", worker_count=0)
+    rows = opened.instances(Scope(organisations=frozenset({str(clinic)})))
+    assert sorted(row.sop_uid for row in rows) == sorted(f"1.2.3.1.{n}" for n in range(40))
+    assert opened.totals()["blob"] == 40
+    asyncio.run(opened.close())
+
+
+def city_in(settings, passwords, password_hash):
+    """The clinic of a city in a data folder that nobody serves."""
+    app = create_app(settings, passwords=passwords, background=False)
+    clinic = app[keys.WORK].run_sync(build_city, password_hash).clinic
+    asyncio.run(app[ARCHIVE].close())
+    app[keys.WORK].close()
+    return clinic
 
 
 # -- watched folders
