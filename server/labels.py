@@ -292,6 +292,7 @@ TABS: Mapping[Role, tuple[tuple[str, str, str], ...]] = {
     Role.ORG_ADMIN: (
         ("staff", _("人员"), "/admin/staff"),
         ("devices", _("DICOM 设备"), "/admin/devices"),
+        ("forwards", _("转发"), "/admin/forwards"),
         ("tokens", _("接口令牌"), "/admin/tokens"),
         ("audit", _("审计"), "/audit"),
     ),

@@ -104,6 +104,31 @@ def tokens() -> Sequence[Route]:
     )
 
 
+def forwards() -> Sequence[Route]:
+    from server.api import fetching
+    from server.api import forwards as handlers
+    from server.pages import fetching as fetch_pages
+    from server.pages import forwards as pages
+
+    keepers, technician = roles(Role.ORG_ADMIN), roles(Role.TECHNICIAN)
+    destination = "/api/forward-destinations"
+    return (
+        Route("GET", "/admin/forwards", pages.page, keepers),
+        Route("POST", destination, handlers.add_destination, keepers),
+        Route("PATCH", f"{destination}/{{id}}", handlers.change_destination, keepers),
+        Route("POST", f"{destination}/{{id}}/end", handlers.end_destination, keepers),
+        Route("POST", f"{destination}/{{id}}/retry", handlers.retry, keepers),
+        Route("POST", f"{destination}/{{id}}/drop", handlers.drop, keepers),
+        Route("POST", "/api/forward-rules", handlers.add_rule, keepers),
+        Route("POST", "/api/forward-rules/{id}/end", handlers.end_rule, keepers),
+        Route("GET", "/studies/fetch", fetch_pages.page, technician),
+        Route("POST", "/api/fetch/search", fetching.search, technician),
+        Route("POST", "/api/fetch", fetching.start, technician),
+        Route("GET", "/api/fetch/{id}", fetching.read, technician),
+        Route("DELETE", "/api/fetch/{id}", fetching.cancel, technician),
+    )
+
+
 def api_session() -> Sequence[Route]:
     from server.api import events, session, setup
 
@@ -339,7 +364,7 @@ def ops() -> Sequence[Route]:
 
 
 BLOCKS: tuple[Callable[[], Iterable[Route]], ...] = (
-    pages, worklists, admin, devices, tokens, api_session, api_people, api_patients, api_consultations, api_documents,
+    pages, worklists, admin, devices, forwards, tokens, api_session, api_people, api_patients, api_consultations, api_documents,
     api_studies, api_reports, room, dicomweb, ops,
 )  # fmt: skip
 

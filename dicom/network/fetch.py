@@ -74,7 +74,8 @@ Told = Callable[[Progress], None]
 class NotOfferedError(DicomError):
     """The other side does not offer the service (or not for what is asked)."""
 
-    code = "context_refused"
+    def __init__(self) -> None:
+        super().__init__(code="context_refused")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from dicom.network.terms import NetworkLimits
 from server import keys
 from server.dicomweb.ports import ARCHIVE
 from server.dimse.backend import House, Matcher
+from server.dimse.fetching import Fetcher
 from server.dimse.forwarding import Forwarder, sweep
 from server.dimse.reporting import EVERY_SECONDS, report_commitments
 from server.filing.running import follow
@@ -27,6 +28,7 @@ DEMO_PORT = 11112
 DIMSE: web.AppKey[Listener] = web.AppKey("dimse")
 HOUSE: web.AppKey[House] = web.AppKey("dimse_house")
 FORWARDER: web.AppKey[Forwarder] = web.AppKey("forwarder")
+FETCHER: web.AppKey[Fetcher] = web.AppKey("fetcher")
 SWEEP_SECONDS = 3600.0
 DIMSE_PORTS: web.AppKey[list[int]] = web.AppKey("dimse_ports")
 """The numbers of the ports that are open, plain first."""
@@ -43,6 +45,7 @@ def prepare(app: web.Application) -> None:
     app[HOUSE] = house
     app[DIMSE] = Listener(house, archive, services=SERVICES, limits=limits_of(given))
     app[DIMSE_PORTS] = []
+    app[FETCHER] = Fetcher(work, archive, house, app[keys.TASKS], limits_of(given))
     app[FORWARDER] = forwarder = Forwarder(
         work, archive, house, limits_of(given), keys=settings.key_folder,
         figure=app[keys.METRICS].forward_waiting.set,

@@ -35,6 +35,7 @@ from server import keys
 from server.dicomweb.ports import ARCHIVE
 from server.routes import all_routes
 from server.storage.devices import DeviceRow
+from server.storage.forwards import Destination, Rule
 from server.storage.tokens import ApiToken
 from server.storage.uploads import Upload
 from tests.city import City, add_person
@@ -227,6 +228,19 @@ POST   /api/devices                            xxxxxx+xx!  {"name": "", "calling
 PATCH  /api/devices/{id}                       xxxxxx+xx!  {"version": 999, "name": "", "calling": ""}
 POST   /api/devices/{id}/end                   xxxxxx+xx!  {}
 POST   /api/devices/{id}/echo                  xxxxxx+xx!  {}
+GET    /admin/forwards                         xxxxxx+xx!
+POST   /api/forward-destinations               xxxxxx+xx!  {"name": ""}
+PATCH  /api/forward-destinations/{id}          xxxxxx+xx!  {"version": 999, "name": ""}
+POST   /api/forward-destinations/{id}/end      xxxxxx+xx!  {}
+POST   /api/forward-destinations/{id}/retry    xxxxxx+xx!  {}
+POST   /api/forward-destinations/{id}/drop     xxxxxx.xx!  {"study": "1.2.826.9"}
+POST   /api/forward-rules                      xxxxxx+xx!  {"destination": ""}
+POST   /api/forward-rules/{id}/end             xxxxxx+xx!  {}
+GET    /studies/fetch                          xxxxx+xxx!
+POST   /api/fetch/search                       xxxxx+xxx!  {"device": ""}
+POST   /api/fetch                              xxxxx.xxx!  {"device": "", "studies": ["1.2.826.9"]}
+GET    /api/fetch/{id}                         xxxxx.xxx!
+DELETE /api/fetch/{id}                         xxxxx.xxx!
 GET    /admin/tokens                           xxxxxx+xx!
 POST   /api/tokens                             xxxxxx+xx!  {}
 POST   /api/tokens/{id}/end                    xxxxxx+xx!  {}
@@ -475,7 +489,7 @@ async def scene(app, city, password_hash) -> Scene:
 
 ABOUT_ONESELF = {
     "/api/organisations/{id}": "clinic", "/api/memberships/{id}": "membership", "/api/staff/{id}": "staff",
-    "/api/devices/{id}": "device", "/api/tokens/{id}": "token",
+    "/api/devices/{id}": "device", "/api/forward-destinations/{id}": "destination", "/api/forward-rules/{id}": "rule", "/api/fetch/{id}": "job", "/api/tokens/{id}": "token",
 }
 PNG = "data:image/png;base64,AAAA"
 
@@ -589,6 +603,13 @@ async def test_nobody_gets_anything_without_signing_in(open_browser, scene, monk
         assert got == "!", (method, path)
 
 
+def forwarding_of(uow, organisation) -> None:
+    """A destination and a rule."""
+    at = {"organisation": organisation, "created_at": uow.now}
+    uow.forwards.add_destination(Destination(id="fd", name="PACS", url="https://pacs.example", next_at=uow.now, **at))
+    uow.forwards.add_rule(Rule(id="fr", destination="fd", **at))
+
+
 async def test_everything_that_has_no_object(open_browser, app, asker, city, scene, monkeypatch):
     wrong = []
     await app[keys.WORK].run(lambda uow: uow.devices.add(DeviceRow(
@@ -599,8 +620,9 @@ async def test_everything_that_has_no_object(open_browser, app, asker, city, sce
         id="pacs", organisation=city.clinic, name="PACS", digest="0" * 64, start="hz_abcde", rights=("search",),
         membership=city.clinic_admin.membership, created_at=uow.now, expires_at=uow.now + timedelta(days=1),
     )))
+    await app[keys.WORK].run(forwarding_of, city.clinic)
     about = {
-        "clinic": city.clinic, "membership": city.colleague.membership, "staff": city.colleague.staff, "device": "ct",
+        "destination": "fd", "rule": "fr", "job": "none", "clinic": city.clinic, "membership": city.colleague.membership, "staff": city.colleague.staff, "device": "ct",
         "token": "pacs",
     }
     for n, person in enumerate([*PEOPLE, ""]):
