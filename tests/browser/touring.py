@@ -221,6 +221,7 @@ def stops(facts: Facts, archive: Any) -> list[Stop]:
         Stop(name="staff", who="wufang", path="/admin/staff"),
         Stop(name="organisations", who="fengrui", path="/admin/organisations"),
         Stop(name="devices", who="wufang", path="/admin/devices"),
+        Stop(name="tokens", who="wufang", path="/admin/tokens"),
         Stop(name="audit", who="jiangyi", path="/audit"),
         Stop(name="place", who="tangyun", path="/place"),
         Stop(name="password", who="zhoumin", path="/password"),
