@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from sqlalchemy import make_url
 
 from dicom.archive import Archive
 from dicom.index import life
@@ -124,11 +123,11 @@ def sentence(error: Exception) -> str:
 def sources(settings: Settings) -> Sources:
     """What a backup of this installation consists of. PostgreSQL is backed up by its own tools, before."""
     data = settings.data
-    url = make_url(settings.database_url)
-    database = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+    url = settings.database_url
+    database = {"huizhen.sqlite3": Path(url.removeprefix("sqlite:///"))} if url.startswith("sqlite:///") else {}
     return Sources(
         archive=data / "archive",
-        databases={"huizhen.sqlite3": database} if database is not None else {},
+        databases=database,
         growing={"blobs": data / "blobs"},
         small={name: data / name for name in ("keys", "tls") if (data / name).is_dir()},
     )
