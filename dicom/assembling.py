@@ -97,7 +97,7 @@ class _Assembler:
                 continue
             try:
                 value = msgspec.json.decode(data)
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 raise RefusedError(code="bad_metadata") from error
             found += value if isinstance(value, list) else [value]
         if not found or not all(isinstance(item, dict) for item in found):

@@ -83,7 +83,7 @@ class JsonReader:
 
     def _element(self, tag: int, attribute: Mapping[str, Any], depth: int) -> list[Piece]:
         vr = attribute.get("vr") or self._vr_of(tag)[:2] or "UN"
-        if vr not in _VRS:
+        if not isinstance(vr, str) or vr not in _VRS:
             raise RefusedError(code="bad_metadata")
         if tag == _CHARSET:
             return _written(tag, "CS", [b"ISO_IR 192"])  # JSON and XML are Unicode whatever the dataset was

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import struct
 
 import numpy as np
@@ -12,10 +13,12 @@ import pytest
 from imagecodecs import jpeg2k_encode, jpeg8_encode, jpegls_encode
 from pydicom.encaps import generate_frames
 
+from dicom.assembling import assemble
 from dicom.errors import RefusedError
-from dicom.model import Scope
+from dicom.model import Limits, Scope
 from dicom.native_reader import read_native_xml
 from dicom.native_xml import native_xml
+from dicom.workers.ops import vr_of
 from tests.archive.files import make, real
 from tests.archive.service import service
 
@@ -248,3 +251,53 @@ async def test_the_native_model_reads_back_what_was_written():
     assert read_native_xml(native_xml(value), max_depth=32, max_elements=1000) == value
     with pytest.raises(RefusedError, match="too_deep"):
         read_native_xml(native_xml(value), max_depth=0, max_elements=1000)
+
+
+JUNK = [None, True, 5, -1.5, 10**30, "", "x", [], {}, [None], [{}], [[1]], {"vr": 5}, {"vr": []}, {"Value": 3}, {"Alphabetic": 5},
+        {"vr": "SQ", "Value": [{"a": 1}]}]  # fmt: skip
+
+
+def paths(value, path=()):
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in inner:
+        yield from paths(one, (*path, name))
+
+
+def spoilt(value: dict, rng: random.Random) -> dict:
+    value = json.loads(json.dumps(value))
+    path = rng.choice([path for path in paths(value) if path])
+    place = value
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = rng.choice(JUNK)
+    return value
+
+
+async def test_whatever_the_metadata_are_the_worker_answers_with_instances_or_a_reason(tmp_path):
+    rng, bulk, outcomes = random.Random(20261122), {}, set()
+    datasets = [metadata_of(real(name), bulk) for name in ("CT_small.dcm", "reportsi.dcm", "waveform_ecg.dcm")]
+    streams = [jpeg8_encode(PICTURE), jpeg2k_encode(PICTURE, codecformat="jp2"), bytes(10)]
+    for turn in range(200):
+        value = spoilt(rng.choice(datasets), rng)
+        kind = rng.choice([JSON, XML])
+        try:
+            document = bytearray(json.dumps([value]).encode() if kind == JSON else native_xml(value))
+        except (TypeError, AttributeError, KeyError, ValueError, IndexError):
+            continue  # no document of this kind can say it
+        for _ in range(rng.choice([0, 1, 5])):
+            document[rng.randrange(len(document))] = rng.randrange(256)
+        data = bytearray(rng.choice(streams))
+        for _ in range(rng.choice([0, 1, 5])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path = tmp_path / str(turn)
+        path.write_bytes(document + data)
+        media = rng.choice(["image/jpeg", "image/jp2", "application/octet-stream", "video/mp4"])
+        parts = [{"media": kind, "syntax": "", "location": "", "offset": 0, "length": len(document)}] + [
+            {"media": media, "syntax": "", "location": name, "offset": len(document), "length": len(data)} for name in bulk
+        ]
+        try:
+            outcomes |= {one.get("reason", "stored") for one in assemble({"path": str(path), "parts": parts}, Limits(), vr_of)}
+        except RefusedError as error:
+            outcomes.add(error.reason)
+    assert outcomes == {"stored", "bad_metadata", "bulkdata_not_supported"}
