@@ -48,5 +48,8 @@ CONFLICTS: Mapping[str, str] = {
     "approval_missing": "复核医师还没有通过当前这一版，请先请其复核。",
     "feedback_given": "这一天的反馈已经填写，不能再改。",
     "already_rated": "您已经评价过这份申请，不能再改。",
+    "would_show": "更正后，会诊中会看到原来看不到的影像。请先把这项检查也加入同一会诊，或先从会诊中移除目标检查。",
+    "would_hide": "这项检查已共享给会诊，合并后对方会看不到它。请先把目标检查也加入同一会诊。",
+    "doubted_study": "专家指出这项检查患者不符，请先在“未匹配”中处理。",
     "takes_part_already": "该专家已参加这次会诊。",
 }

@@ -50,6 +50,8 @@ class Settler:
         self._retriever = retriever
         self._clock = clock
         self._wake = wake
+        self.turn = asyncio.Lock()
+        """For callers to whom a correction is more than one deed."""
 
     # -- corrections
 
@@ -86,6 +88,18 @@ class Settler:
             return found
         undone = replace(found, undone=True, undone_at=at or self._now(), undone_by=by)
         return await self._submit(undone, lambda link: index.check_undo(link, organisation, id))
+
+    def flows(self, organisation: str, undone: str) -> set[tuple[str, str]]:
+        """(shown now, shown then) of every series that moves when a correction is taken back. Blocks."""
+        known = self._reader.corrections(organisation)
+        before, after = rules.in_force(known), rules.in_force(one for one in known if one.id != undone)
+        named = {uid for one in known if one.id == undone for uid in (one.study_uid, one.target_uid)} - {""}
+        out: set[tuple[str, str]] = set()
+        for stored, series in self._reader.stored_series(organisation, rules.component(named, known)):
+            now, then = (rules.shown_study(stored, series, played) for played in (before, after))
+            if now != then:
+                out.add((now, then))
+        return out
 
     async def _find(self, organisation: str, id: str) -> Correction | None:
         known = await asyncio.to_thread(self._reader.corrections, organisation)

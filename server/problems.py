@@ -118,6 +118,9 @@ TABLE: Mapping[str, Entry] = {
     "worker_timeout": entry(503, N_("影像处理超时"), N_("影像处理时间过长，已停止。请再试一次。")),
     "io_error": entry(503, N_("存储出错"), N_("影像库读写失败，内容没有保存。请通知管理员。")),
     "integrity": entry(500, N_("数据校验失败"), N_("存储的数据与校验值不符，已拒绝给出。请通知管理员。")),
+    "correction_refused": entry(
+        409, N_("无法更正"), N_("检查的内容已经变化，这一步不再适用。请刷新后再试。"),
+    ),
     "internal": entry(
         500, N_("系统出错"),
         N_("系统出现了意外错误，内容没有保存。请再试一次；如仍不行，请把编号告诉管理员。"),
@@ -147,6 +150,14 @@ FIELDS.update({code: text for code, text in words.FIELDS.items() if code not in 
 # Sentences more exact than the code's own, by the `reason` an error carries.
 REASONS: Mapping[str, Mapping[str, str]] = {
     "conflict": words.CONFLICTS,
+    "correction_refused": {
+        "whole_study": N_("不能移走全部序列；请改用“合并检查”。"),
+        "same_study": N_("请选择另一项检查。"),
+        "no_series": N_("请至少选择一个序列。"),
+        "no_such_correction": N_("这项更正已经撤销。请刷新查看。"),
+        "decided_already": N_("这个文件已有处理结果，请先撤销。"),
+        "no_such_item": N_("这个文件已按此处理。请刷新查看。"),
+    },
     "document_refused": {
         "empty": N_("这个文件是空的。请重新选择文件。"),
         "too_large": N_("这个文件太大。请压缩或分开后再上传。"),

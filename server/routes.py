@@ -233,7 +233,7 @@ def api_documents() -> Sequence[Route]:
 
 
 def api_studies() -> Sequence[Route]:
-    from server.api import orders, originals, studies, uploads
+    from server.api import corrections, orders, originals, studies, uploads
     from server.pages import studies as pages
     from server.pages import study as reading
 
@@ -257,11 +257,18 @@ def api_studies() -> Sequence[Route]:
         Route("GET", "/studies", pages.studies_page, technician),
         Route("GET", "/studies/unmatched", pages.unmatched_page, technician),
         Route("GET", "/studies/quarantine", pages.quarantine_page, technician),
+        Route("GET", "/studies/corrections", pages.corrections_page, technician),
         Route("GET", "/studies/{uid}", reading.page, study("open")),
         Route("GET", "/api/studies", studies.index, technician),
         Route("GET", "/api/studies/{uid}", studies.read, technician),
         Route("GET", "/api/studies/{uid}/original", originals.download, study("download")),
         Route("GET", "/api/quarantine", studies.quarantine, technician),
+        Route("GET", "/api/quarantine/{id}", corrections.compare, technician),
+        Route("GET", "/api/quarantine/{id}/thumbnail", corrections.thumbnail, technician),
+        Route("POST", "/api/quarantine/{id}", corrections.decide, technician),
+        Route("GET", "/api/corrections", corrections.index, technician),
+        Route("POST", "/api/corrections", corrections.create, technician),
+        Route("POST", "/api/corrections/{id}/undo", corrections.undo, technician),
         Route("GET", "/api/studies/{uid}/candidates", studies.candidates, technician),
         Route("POST", "/api/studies/{uid}/match", studies.confirm, technician),
         Route("POST", "/api/studies/{uid}/unmatch", studies.undo, technician),

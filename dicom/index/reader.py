@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -174,6 +174,16 @@ class IndexReader:
         """Every correction of the organisation, the undone ones too, in the order they were made."""
         with self.connection() as connection:
             return corrections_of(connection, organisation)
+
+    def stored_series(self, organisation: str, studies: Iterable[str]) -> list[tuple[str, str]]:
+        """(study it is stored in, series) of what an organisation shows under these studies."""
+        with self.connection() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT coalesce(stored_study, study_uid), series_uid FROM instance"
+                " WHERE organisation = ? AND study_uid IN (SELECT value FROM json_each(?))",
+                (organisation, json.dumps(sorted(studies))),
+            )
+            return [(row[0], row[1]) for row in rows]
 
     def shown_attributes(self, organisation: str, study_uid: str) -> dict[str, Any] | None:
         """The attributes of a study as it is shown now, by column."""

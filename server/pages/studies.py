@@ -14,7 +14,9 @@ from consult.access import Action, authorize, may, open_consultation, open_order
 from consult.patient import Patient, PatientId
 from consult.people import Actor, Role
 from consult.ports import UnitOfWork
+from dicom.model import Scope
 from server.api.common import ENCODER, actor, int_query, settings, work
+from server.api.corrections import own_corrections
 from server.api.orders import list_orders, order_view, places
 from server.api.patients import with_identifiers
 from server.api.studies import may_match, own_studies
@@ -47,6 +49,16 @@ STUDY_STATES: Mapping[str, str] = {
 }  # fmt: skip
 ORDER_STATES: Mapping[str, str] = {
     "": N_("全部"), "open": N_("待检查"), "done": N_("已有影像"), "voided": N_("已作废"),
+}  # fmt: skip
+QUARANTINE_STATES: Mapping[str, str] = {
+    "open": N_("待处理"), "kept": N_("已保留原影像"), "taken": N_("已作为新影像收下"),
+}  # fmt: skip
+CORRECTION_KINDS: Mapping[str, str] = {
+    "patient": N_("改到另一位患者"), "merge": N_("合并检查"), "move": N_("移动序列"), "split": N_("拆分检查"),
+}  # fmt: skip
+CORRECTION_STATES: Mapping[str, str] = {
+    "planned": N_("进行中"), "done": N_("已生效"), "undoing": N_("进行中"), "undone": N_("已撤销"),
+    "refused": N_("未生效"),
 }  # fmt: skip
 SOURCES: Mapping[str, str] = {"upload": N_("网页上传"), "stow": N_("DICOMweb")}
 
@@ -233,11 +245,37 @@ async def quarantine_page(request: web.Request) -> web.StreamResponse:
     """`GET /studies/quarantine`: other bytes under an identity that is held, and what that means."""
     who = actor(request)
     await work(request).run(may_match, actor=who)
-    rows = await asyncio.to_thread(request.app[ARCHIVE].quarantine, frozenset({who.organisation}))
+    rows = await asyncio.to_thread(request.app[ARCHIVE].settling.quarantine, who.organisation)
     items = [
-        {"study": x.study_uid, "sop": x.sop_uid, "at": x.received_at, "source": _source(x.source)} for x in rows
-    ]
-    return await render(request, "quarantine.html", page="quarantine", tab="studies", items=items)
+        {"id": x.id, "study": x.study_uid, "sop": x.sop_uid, "at": x.received_at, "source": _source(x.source),
+         "state": x.state}
+        for x in sorted(rows, key=lambda x: (x.state != "open", -x.id))
+    ]  # fmt: skip
+    return await render(
+        request, "quarantine.html", page="quarantine", tab="studies", items=items, states=QUARANTINE_STATES
+    )
+
+
+async def corrections_page(request: web.Request) -> web.StreamResponse:
+    """`GET /studies/corrections[?study=]`: what was corrected here, and the form for one study."""
+    made = await own_corrections(request)
+    rows = await own_studies(request, waiting=False, limit=500)
+    asked = request.query.get("study", "")[:64]
+    study = next((x for x in rows if x["study"] == asked), None)
+    series: list[dict[str, Any]] = []
+    if study is not None:
+        scope = Scope(organisations=frozenset({actor(request).organisation}))
+        found = await asyncio.to_thread(request.app[ARCHIVE].series, scope, asked)
+        series = [
+            {"uid": x.series_uid, "modality": x.modality, "number": x.number, "description": x.description,
+             "instances": x.instance_count}
+            for x in found
+        ]  # fmt: skip
+    return await render(
+        request, "corrections.html", page="corrections", tab="studies", corrections=made, study=study, series=series,
+        others=[x for x in rows if x["study"] != asked], kinds=CORRECTION_KINDS, states=CORRECTION_STATES,
+        data={"study": study["study"] if study else ""},
+    )  # fmt: skip
 
 
 def _source(text: str) -> str:

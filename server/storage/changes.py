@@ -62,6 +62,8 @@ def kind_of(payload: Mapping[str, Any]) -> str | None:
             return "matched" if matched else "voided"
         case {"hidden": bool(hidden)}:
             return "hidden" if hidden else "shown"
+        case {"corrected": True}:
+            return "corrected"
     return None
 
 

@@ -10,11 +10,19 @@ from sqlalchemy import Column, Index, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
-from server.storage import tables, tables_devices, tables_forwards, tables_tokens  # noqa: F401 fill the metadata
+from server.storage import (  # noqa: F401 fill the metadata
+    tables,
+    tables_corrections,
+    tables_devices,
+    tables_forwards,
+    tables_tokens,
+)
 from server.storage.columns import metadata
 from server.storage.tables_more import INSERT_ONLY
 
-UPGRADES = {1: "initial", 2: "feedback", 3: "estimated_birth", 4: "devices", 6: "tokens", 7: "forwards"}
+UPGRADES = {
+    1: "initial", 2: "feedback", 3: "estimated_birth", 4: "devices", 6: "tokens", 7: "forwards", 8: "corrections",
+}  # fmt: skip
 """Number → name. Numbers are given out before the work begins, so some may stay unused."""
 END = "\n;;\n"  # between statements: triggers hold semicolons of their own
 

@@ -16,6 +16,7 @@ from server.storage.accounts import Accounts, Logins
 from server.storage.audit import Audit
 from server.storage.changes import Changes, keep_changes
 from server.storage.consultations import Consultations
+from server.storage.corrections import Corrections
 from server.storage.devices import Devices
 from server.storage.errors import Broken
 from server.storage.events import Events
@@ -71,6 +72,7 @@ class SqlUnitOfWork:
         self.forwards = Forwards(self.link)
         self.tokens = Tokens(self.link)
         self.changes = Changes(self.link)
+        self.corrections = Corrections(self.link)
         self.published: list[tuple[str, Mapping[str, Any]]] = []
         self.revoked: list[tuple[frozenset[o.MembershipId], m.ConsultationId]] = []
 

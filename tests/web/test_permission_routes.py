@@ -158,6 +158,10 @@ holder          GET    /api/studies/{uid}/candidates                     study
 holder          POST   /api/studies/{uid}/match                          study  {"patient": "$patient"}
 holder          POST   /api/studies/{uid}/unmatch                        study  {}
 no_doubt        POST   /api/studies/{uid}/settle                         study  {"right": true, "reason": "x"}
+no_doubt        POST   /api/corrections/{id}/undo                        study  {}
+no_doubt        GET    /api/quarantine/{id}                              study
+no_doubt        GET    /api/quarantine/{id}/thumbnail                    study
+no_doubt        POST   /api/quarantine/{id}                              study  {"decision": "keep"}
 own_upload      GET    /api/uploads/{id}                                 upload
 own_upload      PUT    /api/uploads/{id}                                 upload  $bytes
 own_upload      POST   /api/uploads/{id}/finish                          upload  {}
@@ -288,6 +292,9 @@ GET    /studies/unmatched                      xxxxx+xxx!
 GET    /studies/quarantine                     xxxxx+xxx!
 GET    /api/studies                            xxxxx+xxx!
 GET    /api/quarantine                         xxxxx+xxx!
+GET    /studies/corrections                    xxxxx+xxx!
+GET    /api/corrections                        xxxxx+xxx!
+POST   /api/corrections                        xxxxx+xxx!  {}
 GET    /inbox                                  ++xxxxxxx!
 GET    /verify                                 ++++++++++
 GET    /verify/{code}                          ..........
