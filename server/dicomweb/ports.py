@@ -23,5 +23,11 @@ Actions: "search" (QIDO-RS), "metadata", "pixels" (frames, rendered, thumbnail, 
 "download" (original DICOM), "store" (STOW-RS).
 """
 
+Stored = Callable[[str, str], None]
+STORED: web.AppKey[Stored] = web.AppKey("stored")
+"""`stored(organisation, study_uid)`: told after a store, so that somebody asks whose the study is. Must not block.
+The archive by itself does without."""
 LEAVES: web.AppKey[Leaves] = web.AppKey("leaves", Leaves)
 SCOPE_FOR: web.AppKey[ScopeFor] = web.AppKey("scope_for")
+STORED: web.AppKey[Callable[[str, str], None]] = web.AppKey("stored")
+"""Told (organisation, study) of what STOW-RS stored, so that somebody asks whose the study is. May be absent."""

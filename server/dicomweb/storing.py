@@ -12,7 +12,7 @@ from dicom.errors import BadQueryError, DicomError, UnsupportedError
 from dicom.model import IngestResult
 from dicom.web import Multipart, parse_media_type, store_json
 from server.dicomweb.answers import base_url, dumps, guarded
-from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
+from server.dicomweb.ports import ARCHIVE, SCOPE_FOR, STORED
 from server.dicomweb.reasons import NO_ROOM, problem_response
 
 _AT_ONCE = 64
@@ -58,6 +58,8 @@ async def store_instances(request: web.Request) -> web.StreamResponse:
     holder = scope.holder or (next(iter(scope.organisations)) if len(scope.organisations) == 1 else None)
     if holder is None:
         return problem_response(UnsupportedError(code="no_holder"))
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        return web.Response(status=415)  # a packed body may swell without end
     media = parse_media_type(request.headers.get("Content-Type", ""))
     chunks = _chunks(request)
     results: list[IngestResult]
@@ -78,6 +80,12 @@ async def store_instances(request: web.Request) -> web.StreamResponse:
         return web.Response(status=415)
     if not results:
         return problem_response(cut or BadQueryError(code="bad_multipart"))
+    if stored := request.app.get(STORED):
+        for uid in {result.study_uid for result in results if result.outcome == "stored"}:
+            stored(holder, uid)
+    if (told := request.app.get(STORED)) is not None:
+        for study in {result.study_uid for result in results if result.outcome == "stored"}:
+            told(holder, study)
     body = dumps(store_json(results, base_url(request), study_uid))
     good = sum(result.outcome in {"stored", "duplicate"} for result in results)
     # PS3.18 Table 10.5.3-1: 200 all, 202 some, 409 none.

@@ -15,7 +15,7 @@ from dicom.network.scp import Listener
 from dicom.network.services import SERVICES, warm
 from dicom.network.terms import NetworkLimits
 from server import keys
-from server.dicomweb.ports import ARCHIVE
+from server.dicomweb.ports import ARCHIVE, STORED
 from server.dimse.backend import House, Matcher
 from server.dimse.fetching import Fetcher
 from server.dimse.forwarding import Forwarder, sweep
@@ -38,8 +38,10 @@ def prepare(app: web.Application) -> None:
     """Put the listener together; it opens its ports when the application starts."""
     settings, archive, work = app[keys.SETTINGS], app[ARCHIVE], app[keys.WORK]
     given = settings.dimse
+    matcher = Matcher(archive, work, app[keys.TASKS])
+    app[STORED] = matcher.told
     house = House(
-        work, archive, Matcher(archive, work, app[keys.TASKS]), titles=given.titles, zone=app[keys.ZONE],
+        work, archive, matcher, titles=given.titles, zone=app[keys.ZONE],
         tls=lambda: outgoing_context(given), ready=app[keys.ARCHIVE_STARTED].wait if app[keys.BACKGROUND] else None,
     )
     app[HOUSE] = house

@@ -18,7 +18,7 @@ from dicomweb_client.session_utils import create_session_from_user_pass
 from consult.events import record
 from server import keys
 from server.auth.people import actor_of
-from server.dicomweb.ports import ARCHIVE
+from server.dicomweb.ports import ARCHIVE, STORED
 from server.routes import all_routes
 from tests.city import PASSWORD
 from tests.conftest import sign_in
@@ -98,7 +98,11 @@ async def test_a_dicom_program_stores_searches_and_reads_with_a_token(way, app, 
         assert program.retrieve_study_metadata(STUDY)[0]["00280010"]["Value"] == [128]
         assert program.retrieve_instance_frames(STUDY, SERIES, INSTANCE, [1]) == [ct.PixelData]
 
-    await asyncio.to_thread(use)
+    app[STORED].__self__._seconds = 0
+    with app[keys.HUB].subscribe({f"study:{city.clinic}"}) as heard:
+        await asyncio.to_thread(use)
+        async with asyncio.timeout(45):     # whose it is was asked, as of what a device sends
+            assert (await heard.get()).payload == {"study": STUDY}
     rows = await rows_of(app, staff=f"token:{token['id']}")
     assert [row.action for row in rows] == ["study.store", "study.search", "study.download", "study.open"]
     assert {(row.organisation, row.membership, row.outcome) for row in rows} == {(city.clinic, None, "ok")}
