@@ -6,7 +6,7 @@ DATA ?= data
 PORT ?= 8080
 RUN_FLAGS := $(if $(LAN),--host 0.0.0.0 --tls lan)
 
-.PHONY: run test check bench bench-archive bench-dimse docs lock clean front test-env
+.PHONY: run test check fuzz bench bench-archive bench-dimse docs lock clean front test-env
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run static/dist/.built ## serve the demo city on this machine
@@ -15,6 +15,9 @@ run: $(VENV)/.run static/dist/.built ## serve the demo city on this machine
 test: test-env static/dist/.built ## everything, browser tests included
 	@$(PY) -m tests.tools
 	@$(PY) -m tests.run $(ARGS)
+
+fuzz: test-env ## the long searches of tests/fuzz, one module after the other
+	@for file in tests/fuzz/[a-z]*.py; do nice $(PY) -m tests.fuzz.$$(basename $$file .py) $(ARGS) || exit 1; done
 
 lock: ## write the two lock files anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra build pyproject.toml -o requirements.lock

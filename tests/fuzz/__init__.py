@@ -1,0 +1,1 @@
+"""Long searches for what goes wrong: `make fuzz` runs every module here; `make test` runs a seeded sample of each."""
