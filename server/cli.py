@@ -19,6 +19,7 @@ from typing import Any
 from consult.people import Role
 from server.cli_archive import add_archive_commands
 from server.cli_import import add_import
+from server.cli_network import add_network_commands
 from server.settings import Settings, SettingsError, load_settings
 
 EXIT_REFUSED = 1
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_import(commands)
     add_archive_commands(commands)
+    add_network_commands(commands)
 
     version = commands.add_parser("version", help="version of Huizhen and its parts")
     version.set_defaults(run=run_version)

@@ -153,6 +153,7 @@ COMMANDS = {
 
 def control_app(app: web.Application) -> web.Application:
     """The application behind the local socket: one POST that runs one command, and what an import sends."""
+    from server.dimse.console import add_fetch_routes
     from server.importing import add_import_routes
     from server.keeping import add_long_routes
 
@@ -181,6 +182,7 @@ def control_app(app: web.Application) -> web.Application:
     control = web.Application(client_max_size=64 * 1024)
     control.router.add_post("/command", command)
     add_import_routes(app, control)
+    add_fetch_routes(app, control)
     add_long_routes(app, control)
     return control
 

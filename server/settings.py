@@ -192,6 +192,20 @@ class Dimse(Section, frozen=True, kw_only=True):
     idle_seconds: Annotated[int, Meta(description="a silent association ends after this", ge=5)] = 60
 
 
+class GatewayDevice(Section, frozen=True, kw_only=True):
+    title: Annotated[str, Meta(description="the AE title the device calls itself")]
+    address: Annotated[str, Meta(description="its address or network")] = ""
+    certificate: Annotated[str, Meta(description="SHA-256 of its certificate, for the encrypted port")] = ""
+
+
+class Gateway(Section, frozen=True, kw_only=True):
+    url: Annotated[str, Meta(description="the city's DICOMweb, https://…/dicom-web")] = ""
+    token: Annotated[str, Meta(description="the city's access token with the right to store")] = ""
+    ca: Annotated[str, Meta(description="PEM file with the city's authority; empty: those the system trusts")] = ""
+    compression: Annotated[str, Meta(description="lossless, for uncompressed images: jpeg-ls, htj2k; empty: none")] = ""
+    devices: Annotated[tuple[GatewayDevice, ...], Meta(description="devices that may store here")] = ()
+
+
 class Webhook(Section, frozen=True, kw_only=True):
     url: Annotated[str, Meta(description="called for urgent offers, without patient data (pager of the hospital)")] = ""
     secret: Annotated[str, Meta(description="signs the call: header X-Huizhen-Signature, HMAC-SHA256")] = ""
@@ -232,6 +246,7 @@ class Settings(Section, frozen=True, kw_only=True):
     archive: Annotated[Keeping, Meta(description="the stored images")] = Keeping()
     watch: Annotated[Watch, Meta(description="watched folders")] = Watch()
     dimse: Annotated[Dimse, Meta(description="the DICOM network")] = Dimse()
+    gateway: Annotated[Gateway, Meta(description="the box of a clinic with a thin link")] = Gateway()
     webhook: Annotated[Webhook, Meta(description="the hospital's own pager")] = Webhook()
     logs: Annotated[Logs, Meta(description="logs, on standard error")] = Logs()
 

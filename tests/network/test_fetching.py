@@ -18,10 +18,12 @@ from dicom.network.scp import Listener
 from dicom.network.services import SERVICES
 from dicom.network.terms import NetworkLimits
 from server import keys
+from server.cli import run
 from server.dicomweb.ports import ARCHIVE
 from server.dimse.fetching import Fetcher, FetchFailedError, Wanted, check_wanted, open_archive
 from server.dimse.registry import DeviceEntry, add_device
 from server.dimse.running import DIMSE, HOUSE
+from server.serving import start_control
 from tests.archive.files import make, real
 from tests.needs import need_program
 from tests.network.conftest import House, dcmtk
@@ -221,3 +223,24 @@ async def fetch_move(row, app, study):
     from dicom.network.fetch import move
 
     return await move(Peer(address=app[HOUSE].address_of(row), calling=row.called), study, row.called)
+
+
+async def test_the_console_lists_what_is_there_and_fetches_it(here, city, serve, settings, capsys):
+    _, port = await serve()
+    await register(here, city, port)
+    base = ["fetch", "THERE", "--organisation", city.clinic, "--data", str(settings.data)]
+    assert await asyncio.to_thread(run, [*base, "--patient-id", "P1"]) == 1
+    assert "no server runs" in capsys.readouterr().err
+    control = await start_control(here)
+    try:
+        assert await asyncio.to_thread(run, [*base, "--patient-id", "P1"]) == 0
+        assert "1.2.1  20260102  CT        3  P1  Zhang^San=张^三  Chest" in capsys.readouterr().out
+        assert await asyncio.to_thread(run, [*base, "--date", "20260102", "--all"]) == 0
+        assert "1.2.2  done  3 received, 0 failed" in capsys.readouterr().out
+        assert await asyncio.to_thread(run, [*base, "--name", "*"]) == 1
+        assert await asyncio.to_thread(run, ["fetch", "NOBODY", *base[2:], "--study", "1.2.1"]) == 1
+    finally:
+        await control.cleanup()
+    assert len(held(here, city)) == 6
+    rows = await here[keys.WORK].read(lambda uow: uow.audit.rows(limit=100))
+    assert [row.detail["by"] for row in rows if row.action == "archive.search"] == ["console"] * 2
