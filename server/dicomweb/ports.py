@@ -29,5 +29,3 @@ STORED: web.AppKey[Stored] = web.AppKey("stored")
 The archive by itself does without."""
 LEAVES: web.AppKey[Leaves] = web.AppKey("leaves", Leaves)
 SCOPE_FOR: web.AppKey[ScopeFor] = web.AppKey("scope_for")
-STORED: web.AppKey[Callable[[str, str], None]] = web.AppKey("stored")
-"""Told (organisation, study) of what STOW-RS stored, so that somebody asks whose the study is. May be absent."""

@@ -83,9 +83,6 @@ async def store_instances(request: web.Request) -> web.StreamResponse:
     if stored := request.app.get(STORED):
         for uid in {result.study_uid for result in results if result.outcome == "stored"}:
             stored(holder, uid)
-    if (told := request.app.get(STORED)) is not None:
-        for study in {result.study_uid for result in results if result.outcome == "stored"}:
-            told(holder, study)
     body = dumps(store_json(results, base_url(request), study_uid))
     good = sum(result.outcome in {"stored", "duplicate"} for result in results)
     # PS3.18 Table 10.5.3-1: 200 all, 202 some, 409 none.

@@ -433,3 +433,22 @@ def technician_of(city):
         return client
 
     return sign
+
+
+async def test_what_comes_by_stow_is_matched_like_an_upload(app, client, city, technician_of):
+    from server.dimse.running import HOUSE
+    from tests.web.test_tech_uploads import ct, order_for
+
+    app[HOUSE]._matcher._seconds = 0  # it waits for more of the same study
+    browser = await technician_of(client)
+    order, patient = await order_for(app, city, browser)
+    data, headers = ct(accession=order["accession"]), {"Content-Type": "application/dicom"}
+    async with browser.post("/dicom-web/studies", data=data, headers=headers) as answer:
+        assert answer.status == 200
+    study = held(app, city.clinic)[0].study_uid
+    for _ in range(4500):
+        if "match_received" not in app[keys.TASKS].names:
+            break
+        await asyncio.sleep(0.01)
+    match = await app[keys.WORK].read(lambda uow: uow.studies.match(study, city.clinic))
+    assert (match.patient, match.order) == (patient, order["id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import struct
 from pathlib import Path
@@ -151,6 +152,14 @@ async def test_a_device_with_the_same_bytes_adds_custody_and_with_other_bytes_he
     assert archive.totals()["blob"] == 1 and archive.totals()["instance"] == 2
     assert await c_store(port, "1.2.3.1.1", dataset(make(pixels=b"\x09\x09\x09\x09"))) == 0xB000
     assert len(archive.quarantine(frozenset({"B"}))) == 1 and archive.quarantine(frozenset({"A"})) == []
+
+
+async def test_a_packed_body_is_not_unpacked(doors):
+    archive, client, _ = doors
+    headers = {"Content-Type": "application/dicom", "Content-Encoding": "gzip"}
+    async with client.post("/dicom-web/studies", data=gzip.compress(make()), headers=headers) as answer:
+        assert answer.status == 415
+    assert archive.totals()["instance"] == 0
 
 
 async def test_a_body_shorter_than_its_pixel_data_is_refused_at_every_door_and_leaves_nothing(doors):
