@@ -56,7 +56,8 @@ def credential(request: web.Request) -> str | None:
 def challenge(request: web.Request, *, wrong: bool = False) -> dict[str, str]:
     """WWW-Authenticate of a 401 (RFC 9110 §11.6.1)."""
     ways = [f"Bearer {REALM}" + (', error="invalid_token"' if wrong else "")]
-    if not any(name in request.headers for name in BROWSER):
+    browser = request.headers.get("User-Agent", "").startswith("Mozilla/")
+    if not browser and not any(name in request.headers for name in BROWSER):
         ways.insert(0, f'Basic {REALM}, charset="UTF-8"')
     return {"WWW-Authenticate": ", ".join(ways)}
 

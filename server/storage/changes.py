@@ -56,14 +56,14 @@ class Changes(Repository):
 
 
 def kind_of(payload: Mapping[str, Any]) -> str | None:
-    """What a note to the pages means for the feed; None: nothing that changed."""
+    """What a note to the pages means for the feed; None: nothing that changed, or what the archive itself tells
+    (stored, corrected: server/feeding.py), which must not stand there twice.
+    """
     match payload:
         case {"matched": bool(matched)}:
             return "matched" if matched else "voided"
         case {"hidden": bool(hidden)}:
             return "hidden" if hidden else "shown"
-        case {"corrected": True}:
-            return "corrected"
     return None
 
 

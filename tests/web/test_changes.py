@@ -70,7 +70,7 @@ async def test_doubts_and_matches_of_the_own_organisation_are_told_in_order(app,
     await follow()
 
     def tell(uow):
-        for payload in ({"matched": True}, {"hidden": True}, {"hidden": False}, {"matched": False}):
+        for payload in ({"matched": True}, {"corrected": True}, {"hidden": True}, {"hidden": False}, {"matched": False}):
             uow.publish(f"study:{city.clinic}", {"study": "1.1"} | payload)
         uow.publish(f"study:{city.hospital}", {"study": "1.1", "hidden": True})
 
@@ -78,6 +78,17 @@ async def test_doubts_and_matches_of_the_own_organisation_are_told_in_order(app,
     await store(city.clinic, "1.1", 2)
     kinds = [x["kind"] for x in (await follow())[1]["changes"]]
     assert kinds == ["stored", "matched", "hidden", "shown", "voided", "stored"]
+
+
+async def test_a_correction_is_told_once_of_each_study_it_touches(client, city, app, store, follow):
+    await store(city.clinic, "1.1", 1)
+    file = make("1.1.2.1", study="1.1", series="1.1.2")
+    await app[ARCHIVE].ingest(file, organisation=city.clinic, source="test")
+    given = {"kind": "split", "study": "1.1", "series": ["1.1.2"], "reason": "x"}
+    async with client.post("/api/corrections", json=given) as answer:
+        assert answer.status in {200, 201}, await answer.text()
+    corrected = [x["study"] for x in (await follow())[1]["changes"] if x["kind"] == "corrected"]
+    assert len(corrected) == len(set(corrected)) == 2 and "1.1" in corrected
 
 
 async def test_others_do_not_follow(open_browser, city):
