@@ -15,7 +15,7 @@ from dicom.ingest import Ingestor, to_the_end
 from dicom.model import IngestResult
 from dicom.packs.staging import RESERVE, Staging
 
-_GATHER = 1 << 20
+_GATHER = 256 << 10  # of one part in memory
 _METADATA = frozenset({JSON, XML, "application/json"})
 Store = Callable[[AsyncIterable[bytes]], Awaitable[IngestResult]]
 
