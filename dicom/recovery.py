@@ -84,6 +84,9 @@ def replay(root: Path, connection: sqlite3.Connection, *, pack_limit: int, tell:
         # Only now: a crash on the way leaves the marks, and everything is entered again.
         for number, end, whole in marks:
             index.set_mark(connection, number, end, sealed=not whole)
+        for number in set(packs) & set(index.packs_known(connection)) if pack_limit else ():
+            if report.open_pack is None or number != report.open_pack[0]:
+                index.set_mark(connection, number, 0, sealed=True)  # nobody will append to it any more
         last = found[-1] >> (_OFFSET_BITS + _PACK_BITS) if found else 0
         index.set_fact(connection, "generation", str(max(generation, last)))
     return report

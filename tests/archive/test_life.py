@@ -8,9 +8,11 @@ import pytest
 
 from dicom.archive import Archive
 from dicom.errors import IntegrityError
+from dicom.index.writer import packs_known
 from dicom.life.scrub import repair, scrub
 from dicom.model import Limits
 from dicom.packs.append import pack_path
+from dicom.packs.read import list_packs
 from tests.archive.conftest import seen_by
 from tests.archive.files import make, real
 
@@ -202,3 +204,20 @@ async def test_a_scrub_keeps_to_its_rate_and_goes_on_where_it_was_stopped(tmp_pa
         await scrub(archive, rate=1000.0, sleep=sleep, clock=lambda: 0.0)
     assert (await scrub(archive, resume=True)).packs == whole - 2
     await archive.close()
+
+
+async def test_a_pack_that_nobody_will_append_to_is_sealed_at_the_next_start(tmp_path):
+    limits = Limits(inline_bytes=1000)
+    archive = Archive.open(tmp_path, worker_count=0, limits=limits)
+    await archive.start()
+    await send(archive, make("1.2.3.1.1"))
+    await send(archive, make("1.2.3.1.2", pixels=bytes(4000)))  # staged: a pack of its own, numbered behind the open one
+    await archive.close()
+    for _ in range(2):
+        archive = Archive.open(tmp_path, worker_count=0, limits=limits)
+        assert set((await archive.read_index(packs_known)).values()) == {(mark, True) for mark in sizes(tmp_path)}
+        await archive.close()
+
+
+def sizes(root):
+    return [path.stat().st_size for path in list_packs(root).values()]
