@@ -253,9 +253,13 @@ class Retriever:
 
     async def page(self, row: InstanceRow, operation: str, **wishes: Any) -> bytes:
         """What `sheet` or `structured` of `dicom.workers.pages` makes of the instance, as corrections show it."""
-        named = shown_header(row.overlay) if row.overlay else {}
-        args = {"blob": self._blob(row), "named": named, **wishes}
+        args = {"blob": self._blob(row), "named": shown_header(row.overlay) if row.overlay else {}, **wishes}
         return await self._once((row.version, operation, repr(wishes)), operation, args, lambda answer: answer)
+
+    async def deidentified(self, row: InstanceRow, secret: bytes, options: dict[str, Any]) -> dict[str, Any]:
+        """See `dicom.deidentify.deidentify`. Corrections do not matter: they say who it is of."""
+        args = {"blob": self._blob(row), "secret": secret, "options": options}
+        return cast("dict[str, Any]", await self._workers.call("deidentified", args))
 
     async def bulkdata(self, row: InstanceRow, path: str) -> ByteRange | bytes:
         """A binary value by its path. Raises NotFoundError."""

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from server.cli_deidentify import add_deidentify
 from server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def add_archive_commands(commands: Any) -> None:
     stats = actions.add_parser("stats", help="studies, sizes, shares of the organisations, what is damaged")
     stats.add_argument("--json", action="store_true", help="as JSON, for programs")
     stats.set_defaults(run=run_stats)
-    for command in (scrub, rescan, backup, restore, stats):
+    deidentify = add_deidentify(actions)
+    for command in (scrub, rescan, backup, restore, stats, deidentify):
         command.add_argument("--data", type=Path, help="data folder")
 
 

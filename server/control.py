@@ -146,8 +146,17 @@ def by_login(uow: SqlUnitOfWork, request: Mapping[str, Any]) -> Staff:
     return person
 
 
+def deidentify(uow: SqlUnitOfWork, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes down that a study leaves the house without identity; the console then reads it."""
+    study = text_of(request, "study", longest=64)
+    detail = {"by": "console", "deidentified": text_of(request, "dates")}
+    audit(uow, None, "study.download", f"study:{study}", detail=detail)
+    return {}
+
+
 COMMANDS = {
     "user_list": user_list, "user_add": user_add, "user_passwd": user_passwd, "user_disable": user_disable,
+    "deidentify": deidentify,
 }  # fmt: skip
 
 

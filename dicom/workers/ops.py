@@ -201,8 +201,8 @@ def waveform(args: Args, limits: Limits) -> bytes:
         return zlib.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), 6)
 
 
-def _page(make: Callable[[Dataset, Args], bytes]) -> Callable[[Args, Limits], bytes]:
-    def operation(args: Args, limits: Limits) -> bytes:
+def _page(make: Callable[[Dataset, Args], Any]) -> Callable[[Args, Limits], Any]:
+    def operation(args: Args, limits: Limits) -> Any:
         with Dataset(args["blob"], limits) as dataset:
             dataset.named = args.get("named", {})
             return make(dataset, args)
@@ -239,5 +239,6 @@ OPERATIONS: dict[str, Callable[[Args, Limits], Any]] = {
     "bulkdata": bulkdata,
     "sheet": _page(pages.sheet),
     "structured": _page(pages.structured),
+    "deidentified": _page(pages.deidentified),
     "assemble": lambda args, limits: assemble(args, limits, vr_of),
 }

@@ -32,3 +32,10 @@ def structured(dataset: Dataset, args: Args) -> bytes:
     header = replace(read_header(dataset.window, dataset.syntax, dataset.budget), **dataset.named)  # type: ignore[arg-type]
     tree["patient"] = [line for line in patient_lines(header) if line] if args["patient"] else []
     return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def deidentified(dataset: Dataset, args: Args) -> Args:
+    """The instance without identity; see `dicom.deidentify`. `secret` is the export's."""
+    from dicom.deidentify import Options, Profile, deidentify  # rarely asked for: no worker waits for it at start
+
+    return deidentify(dataset, Profile(secret=args["secret"], options=Options(**args["options"])))
