@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -36,6 +37,7 @@ STUDY_TAGS: Mapping[str, tuple[int, str, bool]] = {
     "description": (0x00081030, "LO", False),
     "study_id": (0x00200010, "SH", True),
 }
+MODIFYING_SYSTEM = "HUIZHEN"  # (0400,0563)
 STUDY_UID, SOP_UID = 0x0020000D, 0x00080018
 _ISSUER_OF_ACCESSION = 0x00080051
 # What else names the former patient (PS3.3 §C.7.1.1, §C.2.2, §C.2.3): left out once the patient is another one.
@@ -198,7 +200,7 @@ def overlay_of(
 
 def shown_header(overlay: Overlay) -> dict[str, str]:
     """The changed attributes by the names of `dicom.model.Header`."""
-    names = {tag: name for name, (tag, _, _) in (PATIENT_TAGS | STUDY_TAGS).items()}
+    names = {tag: name for name, (tag, _, _) in {**PATIENT_TAGS, **STUDY_TAGS}.items()}
     names[0x00081030] = "study_description"
     out = {names[tag]: text for tag, _, text in overlay.changes if tag in names}
     return out | {names[tag]: "" for tag in overlay.removed if tag in names}
@@ -214,18 +216,32 @@ def shown_otherwise(row: InstanceRow) -> dict[str, Any] | None:
     return {"changes": [list(x) for x in one.changes], "removed": list(one.removed), "at": one.at, "source": source}
 
 
+def modified_at(at: str) -> str:
+    """Attribute Modification DateTime (0400,0562) of an ISO 8601 moment."""
+    return datetime.fromisoformat(at).strftime("%Y%m%d%H%M%S.%f%z")
+
+
 def shown_metadata(data: bytes, row: InstanceRow) -> bytes:
     """DICOM JSON of an instance as it is shown."""
     if row.overlay is None:
         return data
     found: dict[str, Any] = json.loads(data)
-    for tag in row.overlay.removed:
-        found.pop(f"{tag:08X}", None)
+    named = sorted({*row.overlay.removed, *(tag for tag, _, _ in row.overlay.changes)})
+    former = {key: found.pop(key) for tag in named if (key := f"{tag:08X}") in found}
     for tag, vr, text in row.overlay.changes:
         value: dict[str, Any] = {"vr": vr}
         if text:
             value["Value"] = [_person_json(text) if vr == "PN" else text]
         found[f"{tag:08X}"] = value
+    note = {
+        "04000550": {"vr": "SQ", "Value": [former]},
+        "04000562": {"vr": "DT", "Value": [modified_at(row.overlay.at)]},
+        "04000563": {"vr": "LO", "Value": [MODIFYING_SYSTEM]},
+        "04000564": {"vr": "LO", "Value": [row.source.partition(":")[0]]},
+        "04000565": {"vr": "CS", "Value": ["CORRECT"]},
+    }
+    earlier = found.get("04000561", {}).get("Value", [])
+    found["04000561"] = {"vr": "SQ", "Value": [*earlier, note]}
     shown = {tag: found[tag] for tag in sorted(found)}
     return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -10,11 +10,11 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dicom import charset as charsets
 from dicom.charset import Charset
+from dicom.corrections import MODIFYING_SYSTEM, modified_at
 from dicom.elements import LONG_VRS, UNDEFINED, Element, Walker
 from dicom.errors import RefusedError, UnsupportedError
 from dicom.recode import _swapped as swapped
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _CHARSET, _ORIGINAL = 0x00080005, 0x04000561
 _MODIFIED_AT, _SYSTEM, _SOURCE, _REASON, _VALUES = 0x04000562, 0x04000563, 0x04000564, 0x04000565, 0x04000550
-_SYSTEM_NAME = "HUIZHEN"
 _UTF8 = "ISO_IR 192"
 _TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _CODES = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UR"})
@@ -72,7 +71,7 @@ class Rewriter:
         self._form = form
         self._given: dict[int, tuple[str, str]] = {tag: (vr, text) for tag, vr, text in overlay["changes"]}
         self._removed = frozenset(overlay["removed"])
-        self._at = datetime.fromisoformat(overlay["at"])
+        self._at: str = overlay["at"]
         self._source = overlay["source"]
         self._elements = list(walker.elements())
         self._charset = self._read_charset()
@@ -107,12 +106,12 @@ class Rewriter:
 
     def _note(self, former: bytes) -> bytes:
         """One item of Original Attributes Sequence."""
-        form, at = self._form, self._at.strftime("%Y%m%d%H%M%S.%f%z").encode()
+        form, at = self._form, modified_at(self._at).encode()
         return b"".join(
             (
                 form.element(_VALUES, "SQ", form.item(former)),
                 form.element(_MODIFIED_AT, "DT", at),
-                form.element(_SYSTEM, "LO", _SYSTEM_NAME.encode()),
+                form.element(_SYSTEM, "LO", MODIFYING_SYSTEM.encode()),
                 form.element(_SOURCE, "LO", self._source.encode("ascii", "replace")[:64]),
                 form.element(_REASON, "CS", b"CORRECT"),
             )

@@ -29,7 +29,8 @@ _SERIES = (
     *("modality", "number", "description", "body_part", "laterality", "series_date", "series_time"),
     "manufacturer_model",
 )
-_STORED = "organisation = ?1 AND ((study_uid = ?2 AND stored_study IS NULL) OR stored_study = ?2)"
+# `+`: to be found by the study, not by walking all that the organisation holds.
+_STORED = "+organisation = ?1 AND ((study_uid = ?2 AND stored_study IS NULL) OR stored_study = ?2)"
 
 
 def corrections_of(connection: sqlite3.Connection, organisation: str) -> list[Correction]:
@@ -241,7 +242,7 @@ def _ensure_base(connection: sqlite3.Connection, organisation: str, uid: str, kn
         _keep_base(connection, organisation, uid, value)
     # Only what is stored here as it is shown says how a series of this study is stored.
     for (series_uid,) in connection.execute(
-        "SELECT DISTINCT i.series_uid FROM instance i WHERE i.organisation = ? AND i.study_uid = ?"
+        "SELECT DISTINCT i.series_uid FROM instance i WHERE +i.organisation = ? AND i.study_uid = ?"
         " AND i.stored_study IS NULL AND NOT EXISTS (SELECT 1 FROM series_base b WHERE"
         " b.organisation = i.organisation AND b.study_uid = i.study_uid AND b.series_uid = i.series_uid)",
         (organisation, uid),
@@ -304,7 +305,8 @@ def _recount(connection: sqlite3.Connection, organisation: str, studies: list[st
     for uid in studies:
         key = (organisation, uid)
         connection.execute(
-            "UPDATE series SET instance_count = (SELECT count(*) FROM instance i WHERE i.series = series.id)"
+            "UPDATE series SET instance_count = (SELECT count(*) FROM instance i WHERE i.study_uid = series.study_uid"
+            " AND i.series_uid = series.series_uid AND +i.organisation = series.organisation)"
             " WHERE organisation = ? AND study_uid = ?",
             key,
         )
@@ -318,7 +320,7 @@ def _recount(connection: sqlite3.Connection, organisation: str, studies: list[st
             connection.execute("DELETE FROM study WHERE organisation = ? AND study_uid = ?", key)
             continue
         modalities = connection.execute(
-            "SELECT DISTINCT modality FROM instance WHERE organisation = ? AND study_uid = ? AND modality <> ''"
+            "SELECT DISTINCT modality FROM instance WHERE +organisation = ? AND study_uid = ? AND modality <> ''"
             " ORDER BY modality",
             key,
         ).fetchall()
@@ -329,7 +331,7 @@ def _recount(connection: sqlite3.Connection, organisation: str, studies: list[st
         )
         connection.execute(
             "DELETE FROM overlay WHERE organisation = ?1 AND (study_uid = ?2 OR stored_study = ?2) AND id NOT IN"
-            " (SELECT i.overlay FROM instance i WHERE i.organisation = ?1 AND i.study_uid = overlay.study_uid"
+            " (SELECT i.overlay FROM instance i WHERE +i.organisation = ?1 AND i.study_uid = overlay.study_uid"
             " AND i.overlay IS NOT NULL)",
             key,
         )

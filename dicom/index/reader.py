@@ -180,7 +180,7 @@ class IndexReader:
         with self.connection() as connection:
             rows = connection.execute(
                 "SELECT DISTINCT coalesce(stored_study, study_uid), series_uid FROM instance"
-                " WHERE organisation = ? AND study_uid IN (SELECT value FROM json_each(?))",
+                " WHERE +organisation = ? AND study_uid IN (SELECT value FROM json_each(?))",
                 (organisation, json.dumps(sorted(studies))),
             )
             return [(row[0], row[1]) for row in rows]
