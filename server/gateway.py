@@ -118,20 +118,19 @@ def _write(uow: SqlUnitOfWork, given: Gateway, wanted: list[DeviceEntry], ca: st
             id=PLACE, name="Gateway", short_name="Gateway", tier=Tier.CLINIC, kind=OrganisationKind.COMMUNITY_CENTRE
         ))  # fmt: skip
     _write_devices(uow, wanted)
-    values = {"url": given.url, "token": sealed, "ca": ca, "compression": given.compression}
+    city = Destination(
+        id=NAME, organisation=PLACE, name=given.url, url=given.url, token=sealed, ca=ca,
+        compression=given.compression, created_at=uow.now, next_at=uow.now,
+    )  # fmt: skip
     try:
-        row = uow.forwards.destination(NAME)
+        held = uow.forwards.destination(NAME)
     except NotFound:
-        uow.forwards.add_destination(Destination(
-            id=NAME, organisation=PLACE, name=given.url, created_at=uow.now, next_at=uow.now, **values
-        ))  # fmt: skip
+        uow.forwards.add_destination(city)
         uow.forwards.add_rule(
             Rule(id=NAME, organisation=PLACE, destination=NAME, earlier=True, created_at=uow.now)
         )
     else:
-        uow.forwards.save_destination(
-            replace(row, name=given.url, failures=0, next_at=uow.now, last_error="", **values)
-        )
+        uow.forwards.save_destination(replace(city, created_at=held.created_at, version=held.version))
 
 
 def _write_devices(uow: SqlUnitOfWork, wanted: list[DeviceEntry]) -> None:

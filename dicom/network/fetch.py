@@ -141,7 +141,7 @@ async def classes_of(peer: Peer, study_uid: str) -> tuple[str, ...]:
 def storage_proposals(classes: Sequence[str]) -> list[pdu.Proposal]:
     """Contexts for what comes back: each class plain, and in as many codings as there is room for."""
     room = (pdu.MAX_CONTEXTS - 1) // len(classes)
-    wanted = [(one, _PLAIN) for one in classes]
+    wanted: list[tuple[str, tuple[str, ...]]] = [(one, _PLAIN) for one in classes]
     wanted += [(one, (coding,)) for coding in _CODINGS[: room - 1] for one in classes]
     return [
         pdu.Proposal(id=2 * n + 3, abstract=abstract, transfers=transfers)

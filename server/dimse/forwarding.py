@@ -133,7 +133,10 @@ class Forwarder:
             if name not in self._sending:
                 task = asyncio.get_running_loop().create_task(self._empty(way))
                 self._sending[name] = task
-                task.add_done_callback(lambda _, name=name: self._sending.pop(name, None))
+                task.add_done_callback(partial(self._ended, name))
+
+    def _ended(self, name: str, _task: asyncio.Task[None]) -> None:
+        self._sending.pop(name, None)
 
     async def settled(self) -> None:
         """Until nothing is being sent."""

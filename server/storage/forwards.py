@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import Select, and_, delete, func, select, update
 
 from consult.people import OrganisationId
 from server.storage.repository import Repository
@@ -190,7 +190,7 @@ class Forwards(Repository):
         """What waits, by destination and study: the most often tried first, then the oldest."""
         c = forward_item.c
         tried = func.max(c.attempts)
-        query = (
+        query: Select[Any] = (
             select(
                 c.destination, c.study_uid, func.count(), tried, func.min(c.created_at), func.max(c.last_error)
             )
@@ -200,19 +200,22 @@ class Forwards(Repository):
             .limit(limit)
         )
         return [
-            Lot(destination=a, study_uid=b, waiting=int(n), attempts=int(t), since=at, last_error=e)
-            for a, b, n, t, at, e in self.link.execute(query)
-        ]
+            Lot(
+                destination=row[0], study_uid=row[1], waiting=int(row[2]), attempts=int(row[3]), since=row[4],
+                last_error=row[5],
+            )
+            for row in self.link.execute(query)
+        ]  # fmt: skip
 
     def counts(self, destinations: Sequence[str] | None = None) -> Mapping[str, Mapping[str, int]]:
         """Destination → state → how many."""
         c = forward_item.c
-        query = select(c.destination, c.state, func.count()).group_by(c.destination, c.state)
+        query: Select[Any] = select(c.destination, c.state, func.count()).group_by(c.destination, c.state)
         if destinations is not None:
             query = query.where(c.destination.in_(destinations))
         found: dict[str, dict[str, int]] = {}
-        for destination, state, count in self.link.execute(query):
-            found.setdefault(destination, {})[state] = int(count)
+        for row in self.link.execute(query):
+            found.setdefault(row[0], {})[row[1]] = int(row[2])
         return found
 
     def waiting(self) -> int:
