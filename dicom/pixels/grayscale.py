@@ -50,7 +50,7 @@ def meaningful(image: Image, array: Array) -> Array:
     bits, allocated = image.bits_stored, array.dtype.itemsize * 8
     if array.dtype.kind == "f" or bits >= min(allocated, 63) or image.bits_allocated == 1:
         return array.astype(np.int32) if array.dtype.kind == "i" and allocated < 32 else array
-    wide = array.astype(np.int64 if allocated > 16 else np.int32)
+    wide: Any = array.astype(np.int64 if allocated > 16 else np.int32)
     above = image.attributes.short(0x00280102, bits - 1) + 1 - bits
     if 0 < above <= allocated - bits and int((wide & (1 << allocated) - 1).max()) >> bits:
         wide >>= above

@@ -5,6 +5,7 @@ pydicom's own pipeline, number by number. docs/compatibility.md is what this fin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import io
 import json
@@ -74,15 +75,20 @@ async def outcomes(root, files):
         await archive.close()
 
 
-def picture(data):
-    """Our picture of the first frame, as the service makes it, without the processes around it."""
+def asked(operation, data, **wishes):
+    """What a worker answers, without the processes around it."""
     head = split_file(Window.of(data))
     blob = {
         "syntax": head.transfer_syntax,
         "data": memoryview(data)[head.dataset_start :],
         "length": len(data) - head.dataset_start,
     }
-    made = ops.rendered({"blob": blob, "frame": 1, "ranges": None, "rendering": RENDERING}, Limits())
+    return ops.OPERATIONS[operation]({"blob": blob, **wishes}, Limits())
+
+
+def picture(data):
+    """Our picture of the first frame, as the service makes it."""
+    made = asked("rendered", data, frame=1, ranges=None, rendering=RENDERING)
     with Pictures.open(io.BytesIO(made)) as opened:
         return np.asarray(opened)
 
@@ -176,13 +182,25 @@ def compare(name, data):
     try:
         ours = picture(data)
     except DicomError as error:
-        return f"`{error.reason}`", EXPLAINED.get(name, "")
+        return otherwise(data) or f"`{error.reason}`", EXPLAINED.get(name, "")
     size = f"{ours.shape[1]}×{ours.shape[0]}"
     if name in EXPLAINED:
         return size, EXPLAINED[name]
     theirs = reference(data)
     assert ours.shape == theirs.shape, name
     return size, round(float(np.abs(ours - theirs.astype(np.float64)).max()), 1)
+
+
+def otherwise(data):
+    """What is shown of an object without pixels, '' for nothing."""
+    for operation, said, wishes in (
+        ("sheet", "a sheet", {"format": "svg", "viewport": None, "patient": False}),
+        ("structured", "a page", {"patient": False}),
+    ):
+        with contextlib.suppress(DicomError):
+            assert len(asked(operation, data, **wishes)) > 100
+            return said
+    return ""
 
 
 def kind_of(data):
