@@ -12,6 +12,7 @@ import hashlib
 import os
 import random
 import shutil
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dicom.model import Limits, Scope
 from tests.archive.files import make
 
 SECTOR = 512
+BESIDE = frozenset({"stage.create", "stage.write"})  # passed by other threads than the writer's
 LIMITS = Limits(inline_bytes=4096, memory_bytes=64 << 10, pack_bytes=6000, batch_bytes=2048)
 INDEX, LOG = "index.sqlite", "index.sqlite-wal"
 Files = dict[str, bytes]
@@ -80,12 +82,13 @@ async def record(root: Path, *, uploads: int, seed: int) -> History:
     """Four clients upload: small and staged bodies, custody, duplicates, quarantine. Returns what the disk went through."""
     chance = random.Random(seed)
     history, camera = History(), Camera(root)
-    recording = False
+    recording, one_at_a_time = False, threading.Lock()
 
     def fault(name: str) -> None:
         if recording:
-            before = len(history.acknowledged)
-            history.moments.append(Moment(point=name, files=camera.take(), acknowledged=before))
+            with one_at_a_time:  # bodies are staged in threads beside the writer's
+                before = len(history.acknowledged)
+                history.moments.append(Moment(point=name, files=camera.take(), acknowledged=before))
 
     archive = Archive.open(root, worker_count=0, limits=LIMITS, fault=fault)
     await archive.start()
@@ -154,17 +157,19 @@ class Disk:
         first = history.moments[0]
         bytes_, names = dict(first.files), set(first.files)
         self._durable: list[tuple[Files, set[str]]] = []
-        for moment, following in zip(history.moments, history.moments[1:], strict=False):
+        last = first  # of the writer: what it was about to do is done when it comes to its next point
+        for moment in history.moments[:-1]:
+            if moment.point not in BESIDE:
+                files, entries = synced(last.point, moment.files)
+                if last.point == "stage.rename":  # the bytes were synced under the old name
+                    files |= {name for name in set(moment.files) - set(last.files) if name.startswith("packs/")}
+                for name in files & set(moment.files):
+                    bytes_[name] = moment.files[name]
+                if entries:
+                    names = set(moment.files)
+                    bytes_ = {name: data for name, data in bytes_.items() if name in names}
+                last = moment
             self._durable.append((dict(bytes_), set(names)))
-            files, entries = synced(moment.point, following.files)
-            if moment.point == "stage.rename":  # the bytes were synced under the old name
-                for name in set(following.files) - set(moment.files):
-                    bytes_[name] = following.files[name]
-            for name in files & set(following.files):
-                bytes_[name] = following.files[name]
-            if entries:
-                names = set(following.files)
-                bytes_ = {name: data for name, data in bytes_.items() if name in names}
 
     def __len__(self) -> int:
         return len(self._durable)
