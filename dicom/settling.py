@@ -156,10 +156,7 @@ class Settler:
 
     async def compare(self, item: QuarantineRow) -> list[dict[str, str]]:
         """Attributes of the held and the quarantined file that differ: `{"tag", "vr", "held", "new"}` as text."""
-        held = await asyncio.to_thread(self._reader.held, item.organisation, item.sop_uid)
-        if held is None:
-            raise NotFoundError
-        stored = replace(held, overlay=None)
+        stored = replace(await self.held(item), overlay=None)
         rows = [stored, await self.quarantined(item)]
         made = [json.loads(text) for text in await self._retriever.metadata(rows, lambda _row, _data: None)]
         out: list[dict[str, str]] = []
@@ -191,7 +188,11 @@ class Settler:
 
     async def held(self, item: QuarantineRow) -> InstanceRow:
         """The instance held under the same identity. Raises NotFoundError."""
-        found = await asyncio.to_thread(self._reader.held, item.organisation, item.sop_uid)
+        return await asyncio.to_thread(self.find, item.organisation, item.sop_uid)
+
+    def find(self, organisation: str, sop_uid: str) -> InstanceRow:
+        """The instance an organisation holds, under whatever study it is shown now. Blocks. Raises NotFoundError."""
+        found = self._reader.held(organisation, sop_uid)
         if found is None:
             raise NotFoundError
         return found

@@ -20,7 +20,7 @@ from consult.errors import NotFound
 from consult.model import AuditRow
 from dicom.archive import Archive
 from dicom.errors import DicomError, NotFoundError
-from dicom.model import Arrival, InstanceRow, Scope
+from dicom.model import Arrival, InstanceRow
 from dicom.network.association import Association
 from dicom.network.scu import (
     context_for,
@@ -209,13 +209,13 @@ class Forwarder:
 
     def _rows(self, destination: Destination, items: Sequence[Item]) -> tuple[list[InstanceRow], dict[str, str]]:
         """What is held of the lot, up to a bound of bytes; and what is held no longer. Blocks."""
-        scope = Scope(organisations=frozenset({destination.organisation}))
         rows: list[InstanceRow] = []
         gone: dict[str, str] = {}
         size = 0
         for item in items:
             try:
-                row = self._archive.instance(scope, item.study_uid, None, item.sop_uid)
+                # By its own UID: a correction may show it under another study than when it was queued.
+                row = self._archive.settling.find(destination.organisation, item.sop_uid)
             except NotFoundError:
                 gone[item.sop_uid] = "not_held"
                 continue
