@@ -16,6 +16,7 @@ from dicomweb_client.api import DICOMwebClient
 from dicomweb_client.session_utils import create_session_from_user_pass
 
 from consult.events import record
+from dicom.model import Scope
 from server import keys
 from server.auth.people import actor_of
 from server.dicomweb.ports import ARCHIVE, STORED
@@ -277,6 +278,28 @@ async def test_what_is_being_sent_breaks_off_when_the_token_ends(app, city, clie
         pass
     assert received < promised
     writer.close()
+
+
+async def test_what_is_being_received_breaks_off_too(app, client, token):
+    url = client.make_url("/dicom-web/studies")
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(
+        f"POST {url.path} HTTP/1.1\r\nHost: {url.host}\r\nAuthorization: Bearer {token['token']}\r\n"
+        'Content-Type: multipart/related; type="application/dicom"; boundary=b\r\nContent-Length: 1000000\r\n\r\n'
+        "--b\r\nContent-Type: application/dicom\r\n\r\n".encode() + CT.read_bytes()
+    )
+    async with asyncio.timeout(45):
+        while not await rows_of(app, staff=f"token:{token['id']}"):
+            pass                            # until it has begun
+        async with client.post(f"/api/tokens/{token['id']}/end", json={}) as answer:
+            assert answer.status == 204
+        try:
+            assert await reader.read() == b""
+        except ConnectionResetError:
+            pass
+    writer.close()
+    scope = Scope(unlimited=True)
+    assert await asyncio.to_thread(app[ARCHIVE].studies, scope) == []
 
 
 async def test_other_organisations_and_doubted_studies_look_like_absent_ones(app, city, open_browser, token, outside, held):
