@@ -371,8 +371,8 @@ def ops() -> Sequence[Route]:
 
 
 BLOCKS: tuple[Callable[[], Iterable[Route]], ...] = (
-    pages, worklists, admin, devices, forwards, tokens, api_session, api_people, api_patients, api_consultations, api_documents,
-    api_studies, api_reports, room, dicomweb, ops,
+    pages, worklists, admin, devices, forwards, tokens, api_session, api_people, api_patients, api_consultations,
+    api_documents, api_studies, api_reports, room, dicomweb, ops,
 )  # fmt: skip
 
 

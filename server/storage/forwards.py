@@ -1,11 +1,11 @@
 """Forwarding: destinations, rules and the queue. An item leaves "waiting" when it was acknowledged, or by a person."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, func, select, update
+from sqlalchemy import and_, delete, func, select, update
 
 from consult.people import OrganisationId
 from server.storage.repository import Repository
@@ -190,7 +190,7 @@ class Forwards(Repository):
         """What waits, by destination and study: the most often tried first, then the oldest."""
         c = forward_item.c
         tried = func.max(c.attempts)
-        query: Select[Any] = (
+        query = (
             select(
                 c.destination, c.study_uid, func.count(), tried, func.min(c.created_at), func.max(c.last_error)
             )
@@ -199,22 +199,24 @@ class Forwards(Repository):
             .order_by(tried.desc(), func.min(c.n))
             .limit(limit)
         )
+        rows: Iterable[Any] = self.link.execute(query)
         return [
             Lot(
                 destination=row[0], study_uid=row[1], waiting=int(row[2]), attempts=int(row[3]), since=row[4],
                 last_error=row[5],
             )
-            for row in self.link.execute(query)
+            for row in rows
         ]  # fmt: skip
 
     def counts(self, destinations: Sequence[str] | None = None) -> Mapping[str, Mapping[str, int]]:
         """Destination → state → how many."""
         c = forward_item.c
-        query: Select[Any] = select(c.destination, c.state, func.count()).group_by(c.destination, c.state)
+        query = select(c.destination, c.state, func.count()).group_by(c.destination, c.state)
         if destinations is not None:
             query = query.where(c.destination.in_(destinations))
         found: dict[str, dict[str, int]] = {}
-        for row in self.link.execute(query):
+        rows: Iterable[Any] = self.link.execute(query)
+        for row in rows:
             found.setdefault(row[0], {})[row[1]] = int(row[2])
         return found
 
