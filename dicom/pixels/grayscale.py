@@ -57,7 +57,8 @@ def meaningful(image: Image, array: Array) -> Array:
     wide &= (1 << bits) - 1
     if image.signed:
         wide = np.where(wide & (1 << (bits - 1)), wide - (1 << bits), wide)
-    return wide
+    values: Array = wide
+    return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
