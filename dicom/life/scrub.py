@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,7 +136,8 @@ def _bytes(read: Read, offset: int, size: int) -> bytes:
         return b""
 
 
-def _next_head(read: Read, offset: int, end: int) -> Iterator[int]:
+def _next_head(read: Read, offset: int, end: int) -> Generator[int, None, int]:
+    """Yields the bytes read; its value is the next offset that carries a valid head, `end` if there is none."""
     while offset < end:
         data = _bytes(read, offset, min(_SKIP, end - offset))
         yield len(data)
@@ -209,7 +210,7 @@ async def scrub(
     after = int(state.get("after", 0)) if resume and not state.get("finished") else 0
     packs = [(pack, mark) for pack, (mark, _) in sorted(marks.items()) if pack > after]
     total, done, records = sum(mark for _, mark in packs), 0, 0
-    gaps: list[tuple[int, int]] = [tuple(gap) for gap in state.get("gaps", ())] if after else []  # type: ignore[misc]
+    gaps: list[tuple[int, int]] = [tuple(gap) for gap in state.get("gaps", ())] if after else []
     began = state["began"] if after else archive.now().isoformat(timespec="seconds")
     for pack, mark in packs:
         work = await asyncio.to_thread(_PackScrub, archive, pack, mark)
