@@ -11,6 +11,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -393,16 +394,5 @@ def _failed(digest: str) -> Callable[[Any], Any]:
 
 
 def _within(query: Query, study_uid: str | None, series_uid: str | None) -> Query:
-    matches = dict(query.matches)
-    if study_uid is not None:
-        matches["StudyInstanceUID"] = study_uid
-    if series_uid is not None:
-        matches["SeriesInstanceUID"] = series_uid
-    return Query(
-        matches=matches,
-        limit=query.limit,
-        offset=query.offset,
-        fuzzy=query.fuzzy,
-        include=query.include,
-        ignored=query.ignored,
-    )
+    keys = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}
+    return replace(query, matches={**query.matches, **{key: uid for key, uid in keys.items() if uid is not None}})
