@@ -25,10 +25,10 @@ from server.hub import Hub
 from server.i18n import english, zone
 from server.keeping import prepare as prepare_keeping
 from server.metrics import Metrics
-from server.paper.leaf import Leaves
 from server.middleware import MIDDLEWARES, add_headers
 from server.pages import environment
 from server.pages.assets import ASSETS, Assets
+from server.paper.leaf import Leaves
 from server.routes import install
 from server.settings import Settings, archive_limits, clinical_rules
 from server.sheets import Sheets
