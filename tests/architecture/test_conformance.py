@@ -66,10 +66,11 @@ def returned() -> dict[str, list[str]]:
 
 
 def limits() -> list[tuple[str, str]]:
-    """Name and value of every bound of the archive."""
+    """Name and value of every bound of the archive that is one number."""
     return [
         (f.name, f"{getattr(Limits(), f.name):g}" if isinstance(f.default, float) else str(f.default))
         for f in fields(Limits)
+        if isinstance(getattr(Limits(), f.name), int | float)
     ]
 
 
