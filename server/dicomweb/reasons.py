@@ -19,6 +19,7 @@ STATUS: dict[str, int] = {
     "worker_timeout": 422,
     "io_error": 500,
     "integrity": 500,
+    "correction_refused": 409,
     "busy": 503,
 }
 """Status by class of error (`DicomError.code`); a test compares it with the classes."""
