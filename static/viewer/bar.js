@@ -68,8 +68,9 @@ export function mountBar(viewer) {
   const group = (label, ...nodes) => el('div', { class: 'vw-group', role: 'group', 'aria-label': label }, ...nodes);
   const windows = group(t('窗预设'), ...presets, own);
   viewer.palette.append(group(t('手中的工具'), ...hands), group(t('图像操作'), ...acts), windows);
+  let keep = null;
   if (viewer.options.onKeyImage) {
-    const keep = button('image-plus', t('放入报告'), 'K', () => viewer.keyImage(), {});
+    keep = button('image-plus', t('放入报告'), 'K', () => viewer.keyImage(), {});
     keep.classList.add('vw-key-image');
     keep.append(el('span', {}, t('放入报告')));
     viewer.palette.append(keep);
@@ -103,6 +104,7 @@ export function mountBar(viewer) {
     }
     windows.hidden = set?.modality !== 'CT';
     for (const node of viewer.palette.querySelectorAll('button')) node.disabled = !frames || Boolean(viewer.openPanel);
+    if (keep) keep.disabled ||= !viewer.active.shown; // there is nothing on screen yet to be kept
     for (const node of [play, slider, slower, faster]) node.disabled = still || Boolean(viewer.openPanel);
     slider.max = String(Math.max(1, frames));
     slider.value = String((index ?? 0) + 1);

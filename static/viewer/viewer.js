@@ -208,7 +208,11 @@ export class Viewer {
   /** Put the image on screen into the report. */
   async keyImage() {
     const image = this.active.image();
-    if (!image || !this.options.onKeyImage) return;
+    if (!this.options.onKeyImage) return;
+    if (!image) {
+      this.say(this.t('图像还没有显示出来，请稍候。'));
+      return;
+    }
     const { studyUid, seriesUid, sopUid, frame, window } = image;
     const dataUrl = this.active.capture(KEY_IMAGE_SIDE);
     try {

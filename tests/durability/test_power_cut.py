@@ -12,7 +12,7 @@ from tests.durability import power
 from tests.durability.power import Disk, cut, draw, record
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 async def test_a_seeded_sample_of_power_cuts_over_packs_and_index_together(tmp_path, seed):
     assert await cut(tmp_path, points=60, seed=seed) == 60
 

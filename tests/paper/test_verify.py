@@ -114,7 +114,7 @@ def gaps(pdf: bytes) -> list[tuple[int, int]]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_any_changed_byte_is_found(office, where, change):
     pdf = bytearray(office.signed_twice)
@@ -122,7 +122,7 @@ def test_any_changed_byte_is_found(office, where, change):
     assert not judge(office, bytes(pdf)).genuine
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_any_changed_byte_of_the_signature_container_is_found(office, where, change):
     pdf = bytearray(office.signed_once)

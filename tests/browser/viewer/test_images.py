@@ -113,14 +113,10 @@ async def drag(page, start, end, button="left"):
     await page.mouse.up(button=button)
 
 
-async def length(page):
-    """The millimetres beside the line once they no longer change (the engine counts after each movement)."""
-    text, last = "", None
-    while not text or text != last:
-        last = text
-        await page.wait_for_timeout(250)
-        text = await page.evaluate("document.querySelector('.vw-cell svg').textContent")
-    return float(text.split("mm")[0])
+async def reads(page, millimetres, within):
+    """The line says so, once the engine has counted (it does so after each movement, and takes its time)."""
+    said = "parseFloat(document.querySelector('.vw-cell svg').textContent)"
+    await until(page, f"Math.abs({said} - {millimetres}) < {within}")
 
 
 async def test_a_length_reads_the_millimetres_of_the_file(site):
@@ -129,7 +125,7 @@ async def test_a_length_reads_the_millimetres_of_the_file(site):
     await page.keyboard.press("l")
     start, end = [await page.evaluate(f"viewer.canvasPoint({c}, {r})") for c, r in ((50, 100), (170, 190))]
     await drag(page, start, end)
-    assert await length(page) == pytest.approx(150 * SPACING, abs=0.6)  # 120 by 90 pixels
+    await reads(page, 150 * SPACING, within=0.6)  # 120 by 90 pixels
     await page.keyboard.press("Delete")
     await until(page, "!document.querySelector('.vw-cell svg').textContent.includes('mm')")
 
@@ -226,7 +222,7 @@ async def test_film_lengths_are_said_to_be_at_the_detector(site):
     assert "探测器平面" in await page.inner_text(".vw-bl")
     await page.keyboard.press("l")
     await drag(page, *[await page.evaluate(f"viewer.canvasPoint({c}, 200)") for c in (100, 200)])
-    assert await length(page) == pytest.approx(20, abs=0.3)
+    await reads(page, 20, within=0.3)
 
 
 async def test_documents_and_unknown_objects_are_cards_of_their_own(site):
