@@ -90,10 +90,18 @@ class _Worker:
         return worker
 
     async def call(self, message: bytes) -> Any:
-        self.writer.write(len(message).to_bytes(8, "little"))
-        self.writer.write(message)
-        await self.writer.drain()
+        try:
+            self.writer.write(len(message).to_bytes(8, "little"))
+            self.writer.write(message)
+            await self.writer.drain()
+        except ConnectionError as error:  # it died before it had read the call
+            raise WorkerError from error
         return await self.receive()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is known to be gone: nothing is given to it any more."""
+        return self.reader.at_eof() or self.process.poll() is not None
 
     async def receive(self) -> Any:
         try:
@@ -151,6 +159,11 @@ class WorkerPool:
         """Process ids of the living workers."""
         return [worker.process.pid for worker in (*self._idle, *self._busy)]
 
+    @property
+    def busy(self) -> int:
+        """Workers that have a call."""
+        return len(self._busy)
+
     async def call(
         self, op: str, args: dict[str, Any], *, background: bool = False, seconds: float | None = None
     ) -> Any:
@@ -178,6 +191,9 @@ class WorkerPool:
     async def _take(self, background: bool) -> _Worker:
         if not self._open:
             raise BusyError
+        for worker in [worker for worker in self._idle if worker.ended]:  # died while it had nothing to do
+            self._idle.remove(worker)
+            self._replace(worker)
         if self._idle and (not background or len(self._idle) > 1 or self._count == 1):
             worker = self._idle.pop()
         else:

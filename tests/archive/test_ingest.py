@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import zlib
 
 import pytest
@@ -215,14 +217,24 @@ async def test_a_deflate_bomb_is_refused_and_the_worker_lives(working_archive):
     assert archive.workers.deaths == 0
 
 
-async def test_a_worker_that_dies_is_replaced(working_archive):
+async def test_a_worker_that_dies_at_its_work_is_replaced(working_archive):
     archive = working_archive
-    import os
-    import signal
+    (pid,) = archive.workers.pids
+    os.kill(pid, signal.SIGSTOP)   # it has the file and answers nothing
+    sending = asyncio.create_task(send(archive, real("image_dfl.dcm")))
+    while not archive.workers.busy:  # noqa: ASYNC110 - the pool has no event for it
+        await asyncio.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    assert (await sending).reason == "unreadable"
+    assert (await send(archive, real("image_dfl.dcm"))).outcome == "stored"
+    assert archive.workers.deaths == 1
 
+
+async def test_no_file_is_refused_because_a_worker_died_before_it_came(working_archive):
+    archive = working_archive
     (pid,) = archive.workers.pids
     os.kill(pid, signal.SIGKILL)
-    assert (await send(archive, real("image_dfl.dcm"))).reason == "unreadable"
+    await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert (await send(archive, real("image_dfl.dcm"))).outcome == "stored"
     assert archive.workers.deaths == 1
 
