@@ -365,7 +365,6 @@ def ops() -> Sequence[Route]:
         Route("GET", "/metrics", handlers.metrics, OPS),
         Route("POST", "/csp-report", handlers.csp_report, REPORTS),
         Route("GET", "/root.crt", handlers.root_certificate, STATIC),
-        Route("GET", "/static/i18n/{lang:zh|en}.json", handlers.catalogue, STATIC),
         Route("GET", "/static/{path:.+}", assets.static_file, STATIC),
     )
 

@@ -11,7 +11,6 @@ from aiohttp import web
 from server import keys
 from server.api.common import json_response, no_content, now, read_bounded
 from server.dicomweb.ports import ARCHIVE
-from server.i18n import english
 from server.metrics import CONTENT_TYPE
 from server.problems import Refused
 from server.signalling.setup import ROOMS
@@ -86,12 +85,6 @@ async def csp_report(request: web.Request) -> web.Response:
     known = directive if directive in DIRECTIVES else "other"
     request.app[keys.METRICS].csp_reports.labels(known).inc()
     return no_content()
-
-
-async def catalogue(request: web.Request) -> web.Response:
-    """GET /static/i18n/{lang}.json: the strings the browser's code uses; empty for Chinese, the source."""
-    texts = dict(english().browser) if request.match_info["lang"] == "en" else {}
-    return json_response(texts, headers={"Cache-Control": "no-cache"})
 
 
 async def root_certificate(request: web.Request) -> web.StreamResponse:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import json
 import mimetypes
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 
 from aiohttp import web
 from markupsafe import Markup
 
+from server.i18n import english
 from server.problems import Refused
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,8 +33,17 @@ TYPES = {
 }
 PACKED = frozenset({".js", ".mjs", ".css", ".svg", ".json", ".wasm", ".webmanifest"})
 FOREVER = "public, max-age=31536000, immutable"
+WORDS = "i18n/en.js"
+"""Made, not a file: the English of the browser's code, a classic script that runs before the modules that need it."""
 LOOK_AGAIN_S = 0.5
 """A page names the same files dozens of times: the disk is asked once for all of them."""
+
+
+@cache
+def words_script() -> bytes:
+    """The script behind `WORDS`: what static/js/i18n.js finds in `globalThis.words`."""
+    texts = json.dumps(dict(english().browser), ensure_ascii=False, separators=(",", ":"))
+    return f"globalThis.words={texts};\n".encode()
 
 
 class Assets:
@@ -57,6 +68,8 @@ class Assets:
         return version
 
     def _digest(self, path: str) -> str | None:
+        if path == WORDS:
+            return hashlib.sha256(words_script()).hexdigest()[:12]
         file = self.root / path
         try:
             stamp = file.stat().st_mtime_ns
@@ -81,11 +94,15 @@ class Assets:
             self._icons[key] = made
         return made
 
+    def read(self, path: str) -> bytes:
+        """The bytes behind a served path; blocks."""
+        return words_script() if path == WORDS else (self.root / path).read_bytes()
+
     def packed(self, path: str, version: str) -> bytes:
         """The file's gzip form, made once per version; blocks, so only for worker threads."""
         known = self._packed.get(path)
         if known is None or known[0] != version:
-            data = gzip.compress((self.root / path).read_bytes(), 6, mtime=0)
+            data = gzip.compress(self.read(path), 6, mtime=0)
             known = self._packed[path] = (version, data)
         return known[1]
 
@@ -95,6 +112,8 @@ ASSETS: web.AppKey[Assets] = web.AppKey("assets", Assets)
 
 def served(path: str) -> bool:
     """Only what a browser runs: no build scripts, no hidden files, no way out of the folder."""
+    if path == WORDS:
+        return True
     parts = PurePosixPath(path).parts
     if not parts or any(part.startswith(".") for part in parts) or "\\" in path or path.startswith("/"):
         return False
@@ -122,4 +141,6 @@ async def static_file(request: web.Request) -> web.StreamResponse:
     if suffix in PACKED and "gzip" in request.headers.get("Accept-Encoding", ""):
         data = await asyncio.get_running_loop().run_in_executor(None, partial(assets.packed, path, version))
         return web.Response(body=data, headers=headers | {"Content-Encoding": "gzip"})
+    if path == WORDS:
+        return web.Response(body=assets.read(path), headers=headers)
     return web.FileResponse(assets.root / path, headers=headers)

@@ -1,9 +1,7 @@
 // The administrators' pages: staff and organisations.
 import { api, pageData } from './api.js';
 import { t } from './i18n.js';
-import { busy, clearProblem, confirm, dialog, el, showProblem } from './ui.js';
-
-const text = (form) => Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
+import { busy, confirm, dialog, el, onSubmit, parts } from './ui.js';
 
 /** The temporary password is shown once; nobody can read it again. */
 async function showPassword(password) {
@@ -15,35 +13,20 @@ async function showPassword(password) {
   location.reload();
 }
 
-function onSubmit(id, run) {
-  const form = document.getElementById(id);
-  form?.addEventListener('submit', (event) => {
-    event.preventDefault();
-    clearProblem(form);
-    busy(form.querySelector('[type="submit"]'), async () => {
-      try {
-        await run(form, text(form));
-      } catch (problem) {
-        showProblem(problem, form);
-      }
-    });
-  });
-}
+const form = (id) => document.getElementById(id);
 
-const words = (value) => value.split(/[\s,，、;；]+/).filter(Boolean);
-
-onSubmit('add-person', async (form, { specialties, on_call: onCall, ...value }) => {
-  const answer = await api('POST', `/api/organisations/${form.dataset.organisation}/staff`, {
-    ...value, specialties: words(specialties), on_call: onCall === 'yes',
+onSubmit(form('add-person'), async ({ specialties, on_call: onCall, ...value }, { dataset }) => {
+  const answer = await api('POST', `/api/organisations/${dataset.organisation}/staff`, {
+    ...value, specialties: parts(specialties), on_call: onCall === 'yes',
   });
   await showPassword(answer.password);
 });
 
-onSubmit('add-membership', async (form, value) => {
+onSubmit(form('add-membership'), async (value, { dataset }) => {
   const there = (name) => value[`there-${name}`];
   try {
-    await api('POST', `/api/organisations/${form.dataset.organisation}/memberships`, {
-      login: there('login').toLowerCase(), role: there('role'), department: there('department'), specialties: words(there('specialties')),
+    await api('POST', `/api/organisations/${dataset.organisation}/memberships`, {
+      login: there('login').toLowerCase(), role: there('role'), department: there('department'), specialties: parts(there('specialties')),
     });
   } catch (problem) {
     for (const field of problem.fields ?? []) field.path = `there-${field.path}`; // two forms on one page: no id twice
@@ -88,7 +71,7 @@ async function edit(id) {
       try {
         if (Object.entries(said).some(([name, value]) => value !== (staff[name] ?? ''))) await api('PATCH', `/api/staff/${id}`, { version: staff.version, ...said });
         for (const { one, onCall, department, specialties } of places) {
-          const next = { department: department.control.value.trim(), specialties: words(specialties.control.value), on_call: onCall.checked };
+          const next = { department: department.control.value.trim(), specialties: parts(specialties.control.value), on_call: onCall.checked };
           const before = { department: one.department, specialties: one.specialties, on_call: one.on_call };
           if (JSON.stringify(next) !== JSON.stringify(before)) await api('PATCH', `/api/memberships/${one.id}`, { version: one.version, ...next });
         }
@@ -110,12 +93,12 @@ async function end(button, membership) {
   });
 }
 
-onSubmit('add-organisation', async (form, value) => {
+onSubmit(form('add-organisation'), async (value) => {
   await api('POST', '/api/organisations', value);
   location.reload();
 });
 
-onSubmit('add-link', async (form, value) => {
+onSubmit(form('add-link'), async (value) => {
   await api('POST', `/api/organisations/${value.a}/links`, { b: value.b, kind: value.link });
   location.reload();
 });

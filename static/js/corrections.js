@@ -1,7 +1,7 @@
 // Corrections: the form shows what the chosen kind needs; making and taking back reload the list.
 import { api, pageData } from './api.js';
 import { t } from './i18n.js';
-import { busy, el } from './ui.js';
+import { busy, el, onSubmit } from './ui.js';
 
 const data = pageData();
 const form = document.getElementById('correct');
@@ -21,19 +21,18 @@ async function find() {
   $('found').replaceChildren(...(found.length ? found : [el('p', { class: 'muted' }, t('没有找到患者'))]));
 }
 
-async function correct(event) {
-  event.preventDefault();
-  const asked = { kind: kind(), study: data.study, reason: $('reason').value };
+async function correct({ reason }) {
+  const asked = { kind: kind(), study: data.study, reason };
   if (asked.kind === 'patient') asked.patient = form.querySelector('[name="patient"]:checked')?.value ?? null;
   if (asked.kind === 'merge' || asked.kind === 'move') asked.target = $('target').value || null;
   if (asked.kind === 'move' || asked.kind === 'split') asked.series = [...form.querySelectorAll('[name="series"]:checked')].map((one) => one.value);
-  const made = await busy(event.submitter, () => api('POST', '/api/corrections', asked));
-  if (made) location.assign(`/studies/corrections?study=${made.study}`);
+  const made = await api('POST', '/api/corrections', asked);
+  location.assign(`/studies/corrections?study=${made.study}`);
 }
 
 if (form) {
   form.addEventListener('change', fit);
-  form.addEventListener('submit', correct);
+  onSubmit(form, correct);
   $('find').addEventListener('click', find);
   $('patient').addEventListener('keydown', (event) => { if (event.key === 'Enter') { event.preventDefault(); find(); } });
   fit();

@@ -1,7 +1,7 @@
 // DICOM devices of the organisation: register, change, retire, test the connection.
 import { api } from './api.js';
 import { t } from './i18n.js';
-import { busy, clearProblem, confirm, showProblem, toast } from './ui.js';
+import { busy, confirm, onSubmit, parts, toast } from './ui.js';
 
 const OUTCOMES = {
   rejected: () => t('设备拒绝了连接：请核对双方的 AE 名称'),
@@ -16,28 +16,17 @@ const REASONS = {
   tls: () => t('加密连接没有建立：请核对双方的证书'),
 };
 
-const form = document.getElementById('device-form');
-form?.addEventListener('submit', (event) => {
-  event.preventDefault();
-  clearProblem(form);
-  const given = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
+onSubmit(document.getElementById('device-form'), async (given, { dataset: { device, version } }) => {
   const body = {
     ...given,
     port: /^\d{1,5}$/.test(given.port) ? Math.min(Number(given.port), 65535) : 0,
     tls: given.tls === 'yes',
     conflict_status: Number(given.conflict_status),
-    modalities: given.modalities.split(/[\s,，、;；\\]+/).filter(Boolean),
+    modalities: parts(given.modalities),
   };
-  busy(form.querySelector('[type="submit"]'), async () => {
-    try {
-      const { device, version } = form.dataset;
-      if (device) await api('PATCH', `/api/devices/${device}`, { ...body, version: Number(version) });
-      else await api('POST', '/api/devices', body);
-      location.assign('/admin/devices');
-    } catch (problem) {
-      showProblem(problem, form);
-    }
-  });
+  if (device) await api('PATCH', `/api/devices/${device}`, { ...body, version: Number(version) });
+  else await api('POST', '/api/devices', body);
+  location.assign('/admin/devices');
 });
 
 document.getElementById('devices')?.addEventListener('click', (event) => {

@@ -1,7 +1,7 @@
 // Another archive: search it, tick studies, fetch them and show how far each is.
 import { api } from './api.js';
 import { t } from './i18n.js';
-import { busy, clearProblem, showProblem } from './ui.js';
+import { busy, onSubmit } from './ui.js';
 
 const EVERY = 1000;
 const WHY = {
@@ -48,27 +48,23 @@ function rowOf(study) {
   return row;
 }
 
-form?.addEventListener('submit', (event) => {
-  event.preventDefault();
-  clearProblem(form);
-  const given = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
-  const { from, to, ...body } = given;
+onSubmit(form, async ({ from, to, ...body }) => {
   body.date = from || to ? `${day(from)}-${day(to)}` : '';
-  busy(form.querySelector('[type="submit"]'), async () => {
-    said.textContent = t('正在查询…');
-    try {
-      const { studies, more, error } = await api('POST', '/api/fetch/search', body);
-      device = body.device;
-      rows.replaceChildren(...studies.map(rowOf));
-      results.hidden = !studies.length;
-      if (error) said.textContent = (WHY[error] ?? WHY.find_failed)();
-      else if (!studies.length) said.textContent = t('对方没有符合条件的检查');
-      else said.textContent = more ? t('只显示前 {n} 项，请缩小范围', { n: studies.length }) : t('找到 {n} 项检查', { n: studies.length });
-    } catch (problem) {
-      said.textContent = '';
-      showProblem(problem, form);
-    }
-  });
+  said.textContent = t('正在查询…');
+  let answer;
+  try {
+    answer = await api('POST', '/api/fetch/search', body);
+  } catch (problem) {
+    said.textContent = '';
+    throw problem;
+  }
+  const { studies, more, error } = answer;
+  device = body.device;
+  rows.replaceChildren(...studies.map(rowOf));
+  results.hidden = !studies.length;
+  if (error) said.textContent = (WHY[error] ?? WHY.find_failed)();
+  else if (!studies.length) said.textContent = t('对方没有符合条件的检查');
+  else said.textContent = more ? t('只显示前 {n} 项，请缩小范围', { n: studies.length }) : t('找到 {n} 项检查', { n: studies.length });
 });
 
 function show(studies) {
@@ -96,12 +92,10 @@ fetching?.addEventListener('click', () => {
       }
       show(state.studies);
       said.textContent = t('调取结束');
-    } catch (problem) {
-      showProblem(problem, form);
     } finally {
       cancelling.hidden = true;
     }
-  });
+  }, form);
 });
 
 cancelling?.addEventListener('click', () => busy(cancelling, () => api('DELETE', `/api/fetch/${job}`)));

@@ -1,39 +1,21 @@
 // Forwarding: destinations, rules, and what waits in the queue.
 import { api } from './api.js';
 import { t } from './i18n.js';
-import { busy, clearProblem, confirm, showProblem, toast } from './ui.js';
+import { busy, confirm, onSubmit, parts, toast } from './ui.js';
 
 const again = () => location.assign('/admin/forwards');
-const valuesOf = (form) => Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
 
-function onSubmit(id, send) {
-  const form = document.getElementById(id);
-  form?.addEventListener('submit', (event) => {
-    event.preventDefault();
-    clearProblem(form);
-    busy(form.querySelector('[type="submit"]'), async () => {
-      try {
-        await send(valuesOf(form), form.dataset);
-        again();
-      } catch (problem) {
-        showProblem(problem, form);
-      }
-    });
-  });
-}
-
-onSubmit('destination-form', (given, { destination, version }) => {
-  const body = { ...given };
-  if (!body.token) delete body.token; // an empty field leaves the stored token as it is
-  if (destination) return api('PATCH', `/api/forward-destinations/${destination}`, { ...body, version: Number(version) });
-  return api('POST', '/api/forward-destinations', body);
+onSubmit(document.getElementById('destination-form'), async ({ token = '', ...body }, { dataset: { destination, version } }) => {
+  if (token.trim()) body.token = token.trim(); // an empty field leaves the stored token as it is
+  if (destination) await api('PATCH', `/api/forward-destinations/${destination}`, { ...body, version: Number(version) });
+  else await api('POST', '/api/forward-destinations', body);
+  again();
 });
 
-onSubmit('rule-form', (given) => api('POST', '/api/forward-rules', {
-  ...given,
-  modalities: given.modalities.split(/[\s,，、;；\\]+/).filter(Boolean),
-  earlier: given.earlier === 'yes',
-}));
+onSubmit(document.getElementById('rule-form'), async (given) => {
+  await api('POST', '/api/forward-rules', { ...given, modalities: parts(given.modalities), earlier: given.earlier === 'yes' });
+  again();
+});
 
 async function act(button, { destination, rule, study = '' }) {
   if (rule) {

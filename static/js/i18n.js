@@ -1,18 +1,9 @@
-// Words of the browser. Source strings are Chinese; English comes once from the catalogue built of server/locale/en.
+// Words of the browser. Source strings are Chinese; English comes from the script /static/i18n/en.js, made of
+// server/locale/en, which an English page runs before its modules.
 
 export const lang = document.documentElement.lang.startsWith('en') ? 'en' : 'zh';
 
-async function load() {
-  if (lang !== 'en') return {};
-  try {
-    const answer = await fetch('/static/i18n/en.json', { credentials: 'same-origin' });
-    return answer.ok ? await answer.json() : {};
-  } catch {
-    return {}; // offline: Chinese words are better than a page that does not start
-  }
-}
-
-const catalogue = await load();
+const catalogue = globalThis.words ?? {};
 
 /** `text` in the page's language; `{name}` is replaced by `values.name`. */
 export function t(text, values = {}) {

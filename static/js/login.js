@@ -1,7 +1,7 @@
 // Sign-in and first set-up.
 import { api } from './api.js';
 import { t } from './i18n.js';
-import { busy, clearProblem, showProblem } from './ui.js';
+import { onSubmit } from './ui.js';
 
 for (const button of document.querySelectorAll('[data-language]')) {
   button.addEventListener('click', () => {
@@ -59,17 +59,7 @@ if (form) {
   }
 }
 
-const setup = document.getElementById('setup-form');
-setup?.addEventListener('submit', (event) => {
-  event.preventDefault();
-  clearProblem(setup);
-  const value = Object.fromEntries([...new FormData(setup)].map(([name, text]) => [name, name === 'password' ? text : text.trim()]));
-  busy(setup.querySelector('[type="submit"]'), async () => {
-    try {
-      await api('POST', '/api/setup', value, { signIn: false });
-      location.assign('/');
-    } catch (problem) {
-      showProblem(problem, setup);
-    }
-  });
+onSubmit(document.getElementById('setup-form'), async (given) => {
+  await api('POST', '/api/setup', given, { signIn: false });
+  location.assign('/');
 });

@@ -2,7 +2,7 @@
 import { api, pageData } from './api.js';
 import { t } from './i18n.js';
 import { facts, mountSearch } from './patients-search.js';
-import { busy, clearProblem, el, icon, showProblem } from './ui.js';
+import { el, icon, onSubmit, showProblem } from './ui.js';
 
 const data = pageData();
 const form = document.getElementById('stat-form');
@@ -42,23 +42,17 @@ witnesses[0].value = data.me;
 fill();
 find();
 
-let sending = false;
-form.addEventListener('submit', async (event) => {
-  event.preventDefault();
-  if (sending) return;
-  clearProblem(form);
+onSubmit(form, async () => {
   const fields = [];
   if (!unknown() && !patient) fields.push({ path: 'patient', code: 'required', message: t('请先选定患者，或选“身份不明”') });
   if (new Set(witnesses.map((x) => x.value.trim()).filter(Boolean)).size < 2) fields.push({ path: 'consent-witnesses', code: 'two_witnesses', message: t('请写两位不同见证人的姓名') });
   const guessed = unknown() && ages.value !== '' ? Number(ages.value) * Number(unit.value) : null;
   if (ages.validity.badInput || (guessed !== null && !(Number.isInteger(guessed) && guessed >= 0 && guessed <= 1560))) fields.push({ path: 'unknown_months', code: 'age_range', message: t('年龄应在 0 至 130 岁之间') });
   if (fields.length) { showProblem({ fields, code: 'invalid' }, form); return; }
-  sending = true;
-  const made = await busy(event.submitter, () => api('POST', '/api/consultations/stat', {
+  const made = await api('POST', '/api/consultations/stat', {
     patient: unknown() ? null : patient.id, unknown_sex: form.elements.sex.value, unknown_months: guessed, service: service.value,
     target: place.value ? { addressing: 'pool', organisation: place.value } : null, question: document.getElementById('f-question').value.trim(),
     consent: { text_version: data.text_version, signer: '', relation: 'other', mode: 'witnesses', witnesses: witnesses.map((x) => x.value.trim()) },
-  }), form);
-  sending = false;
-  if (made) location.assign(`/consultations/${made.id}`);
+  });
+  location.assign(`/consultations/${made.id}`);
 });

@@ -1,7 +1,7 @@
 // API tokens of the organisation: make one (it is shown once), end one.
 import { api } from './api.js';
 import { t } from './i18n.js';
-import { busy, clearProblem, confirm, dialog, el, icon, showProblem, toast } from './ui.js';
+import { busy, confirm, dialog, el, icon, onSubmit, toast } from './ui.js';
 
 /** Nobody can read it again: the server keeps only its digest. */
 async function show(token) {
@@ -24,22 +24,10 @@ async function show(token) {
   location.reload();
 }
 
-const form = document.getElementById('token-form');
-form.addEventListener('submit', (event) => {
-  event.preventDefault();
-  clearProblem(form);
-  const given = new FormData(form);
-  busy(form.querySelector('[type="submit"]'), async () => {
-    try {
-      const { token } = await api('POST', '/api/tokens', {
-        name: given.get('name').trim(), rights: given.getAll('right'), days: Number(given.get('days')), password: given.get('password'),
-      });
-      form.reset();
-      await show(token);
-    } catch (problem) {
-      showProblem(problem, form);
-    }
-  });
+onSubmit(document.getElementById('token-form'), async ({ name, days, password }, form) => {
+  const { token } = await api('POST', '/api/tokens', { name, rights: new FormData(form).getAll('right'), days: Number(days), password });
+  form.reset();
+  await show(token);
 });
 
 document.getElementById('tokens')?.addEventListener('click', (event) => {

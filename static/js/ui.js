@@ -179,6 +179,25 @@ export async function busy(button, run, form = null) {
   }
 }
 
+/** What a form holds, by name: text trimmed, passwords as they were typed. */
+export function valuesOf(form) {
+  return Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, form.elements[name].type === 'password' ? value : value.trim()]));
+}
+
+/** The parts of what was typed into one field: spaces, commas and semicolons of both scripts part them. */
+export const parts = (text) => text.split(/[\s,，、;；\\]+/).filter(Boolean);
+
+/** Runs `run(values, form)` when the form is sent, once at a time; refusals stand beside its fields. */
+export function onSubmit(form, run) {
+  form?.addEventListener('submit', (event) => {
+    event.preventDefault();
+    const button = event.submitter ?? form.querySelector('[type="submit"]');
+    if (button?.getAttribute('aria-busy') === 'true') return;
+    clearProblem(form);
+    busy(button, () => run(valuesOf(form), form), form);
+  });
+}
+
 /** A grey shape of the coming rows if `promise` takes over 200 ms (the delay stands in the CSS). */
 export async function skeletonWhile(container, promise, rows = 6) {
   const shape = el('div', { 'aria-hidden': 'true' }, Array.from({ length: rows }, () => el('span', { class: 'skeleton skeleton-row' })));

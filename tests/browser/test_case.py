@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 
@@ -171,8 +172,17 @@ async def test_in_english_a_case_with_a_photograph_shows_no_chinese_but_what_peo
     await in_english(page)
     await page.fill("#f-name", "周小雨")
     await page.fill("#f-number", NUMBER)
+    script_may_come = asyncio.Event()
+
+    async def slow_link(route):
+        await script_may_come.wait()
+        await route.continue_()
+
+    await page.route("**/js/patients-one.js*", slow_link)
     await page.click("dialog .button-primary")
-    await page.click("#start")
+    await page.click("#start", no_wait_after=True)   # drawn, but its script has not come yet: the press is kept
+    await page.wait_for_selector("#start[aria-busy=true]")
+    script_may_come.set()
     await page.wait_for_url(re.compile("/edit$"))
     for part in await page.locator("details.part:not([open]) > summary").all():
         await part.click()

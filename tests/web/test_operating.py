@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from datetime import UTC, date, datetime, timedelta
 
@@ -165,12 +166,16 @@ async def test_the_first_administrator_is_set_up_once_with_the_code(settings, cl
 
 
 async def test_the_browsers_words_are_those_of_its_files(client, city):
-    async with client.get("/static/i18n/en.json") as answer:
-        english = await answer.json()
+    async with client.get("/login", headers={"Cookie": "lang=en"}) as answer:
+        script = re.search(r'<script defer src="(/static/i18n/en[^"]+)"', await answer.text())[1]
+    async with client.get(script) as answer:
+        assert "immutable" in answer.headers["Cache-Control"]
+        words = (await answer.text()).removeprefix("globalThis.words=").rstrip(";\n")
+    english = json.loads(words)
     assert english["登录已过期"]
     assert "没有任职机构" not in english
-    async with client.get("/static/i18n/zh.json") as answer:
-        assert await answer.json() == {}
+    async with client.get("/login") as answer:
+        assert "i18n" not in await answer.text()
 
 
 async def test_it_is_ready_when_database_and_archive_are(client, city, app):

@@ -313,7 +313,6 @@ GET    /readyz                                 ++++++++++
 GET    /metrics                                ++++++++++
 POST   /csp-report                             ++++++++++  {}
 GET    /root.crt                               ..........
-GET    /static/i18n/{lang:zh|en}.json          ++++++++++
 GET    /static/{path:.+}                       ..........
 POST   /api/logout/everywhere                  +++++++++!  {}
 POST   /api/logout                             +++++++++!  {}
