@@ -19,8 +19,8 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 
 from server import keys
+from server.auth.audit import audit
 from server.auth.bearer import challenge, credential
-from server.auth.tokens import audit_token
 from server.i18n import LANG, LANGUAGES, choose_language
 from server.logs import REQUEST_ID
 from server.policy import SAFE_METHODS, Policy
@@ -298,7 +298,10 @@ async def authorise_token(request: web.Request, policy: Policy, given: str, hand
     token = await bearers.admit(request, given)
     request[keys.TOKEN] = token
     if policy.token not in token.rights:
-        await request.app[keys.WORK].run(audit_token, token, "token.use", f"token:{token.id}", outcome="denied")
+        await request.app[keys.WORK].run(
+            audit, None, "token.use", f"token:{token.id}",
+            outcome="denied", staff=token.who, organisation=token.organisation,
+        )  # fmt: skip
         raise Refused("token_scope")
     return await bearers.watch(request, token, serve(request, policy, handler))
 

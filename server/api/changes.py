@@ -12,7 +12,6 @@ from consult.people import OrganisationId
 from server import keys
 from server.api.common import actor, int_query, json_response, work
 from server.auth.audit import audit
-from server.auth.tokens import audit_token
 from server.feeding import FEED
 from server.problems import Refused
 from server.storage.changes import StudyChange
@@ -41,7 +40,9 @@ async def changes(request: web.Request) -> web.Response:
     if rows:
         subject, detail = f"organisation:{organisation}", {"since": since, "rows": len(rows)}
         if token is not None:
-            await work(request).run(audit_token, token, "study.changes", subject, detail=detail)
+            await work(request).run(
+                audit, None, "study.changes", subject, detail=detail, staff=token.who, organisation=token.organisation
+            )
         else:
             await work(request).run(audit, actor(request), "study.changes", subject, detail=detail)
     return json_response(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from consult.model import AuditRow
-from consult.people import Actor, StaffId
+from consult.people import Actor, OrganisationId, StaffId
 from consult.ports import UnitOfWork
 from server.logs import REQUEST_ID
 
@@ -19,9 +19,12 @@ def audit(
     *,
     outcome: str = "ok",
     staff: StaffId | None = None,
+    organisation: OrganisationId | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> AuditRow:
-    """Append a row: who (or `staff`, before there is an actor), `action` on `object` ("study:<uid>"), ok or denied.
+    """Append a row: who, `action` on `object` ("study:<uid>"), ok or denied.
+
+    Where there is no actor (before a sign-in, or for an API token) `staff` and `organisation` say who.
 
     `detail` holds ids, counts and codes; never names, never what somebody typed.
     """
@@ -30,7 +33,7 @@ def audit(
         at=uow.now,
         membership=actor.membership if actor else None,
         staff=actor.staff if actor else staff,
-        organisation=actor.organisation if actor else None,
+        organisation=actor.organisation if actor else organisation,
         action=action,
         object=object,
         outcome=outcome,

@@ -23,7 +23,7 @@ from server import keys
 from server.auth.audit import audit
 from server.auth.grants import open_study, study_scope
 from server.auth.sessions import digest_of, new_token
-from server.auth.tokens import Bearer, audit_token, token_scope
+from server.auth.tokens import Bearer, token_scope
 from server.dicomweb.ports import ARCHIVE
 from server.problems import Refused
 from server.storage.grants import Grant
@@ -114,7 +114,10 @@ async def scope_for_token(request: web.Request, token: Bearer, action: str, stud
     if scope is None:
         seen = await work.read(token_scope, token)
         if await asyncio.to_thread(app[ARCHIVE].study, seen, study_uid) is None:
-            await work.run(audit_token, token, "study.open", f"study:{study_uid}", outcome="denied")
+            await work.run(
+                audit, None, "study.open", f"study:{study_uid}",
+                outcome="denied", staff=token.who, organisation=token.organisation,
+            )  # fmt: skip
             raise Refused("not_found")
         await work.run(open_for_token, token, study_uid, app[keys.SETTINGS].access.viewing_grant_minutes)
         scope = await granted()
@@ -128,10 +131,13 @@ async def scope_for_token(request: web.Request, token: Bearer, action: str, stud
 def audited_token_scope(uow: SqlUnitOfWork, token: Bearer, action: str, study_uid: str | None) -> Scope:
     """Scope and audit row of one search, download or store by a token, in one commit."""
     subject = f"organisation:{token.organisation}"
-    if action == "store":
-        audit_token(uow, token, "study.store", subject, detail={"study": study_uid} if study_uid else {})
-    else:
-        audit_token(uow, token, f"study.{action}", f"study:{study_uid}" if study_uid else subject)
+    detail = {}
+    if study_uid:
+        if action == "store":
+            detail = {"study": study_uid}
+        else:
+            subject = f"study:{study_uid}"
+    audit(uow, None, f"study.{action}", subject, detail=detail, staff=token.who, organisation=token.organisation)
     return token_scope(uow, token)
 
 
@@ -154,7 +160,7 @@ def open_for_token(uow: SqlUnitOfWork, token: Bearer, study_uid: str, minutes: i
             login=token.digest,
         )
     )
-    audit_token(uow, token, "study.open", f"study:{study_uid}")
+    audit(uow, None, "study.open", f"study:{study_uid}", staff=token.who, organisation=token.organisation)
 
 
 async def seen_study(request: web.Request, actor: Actor, study_uid: str) -> StudyRow:

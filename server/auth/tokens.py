@@ -7,21 +7,18 @@ made it lasts (DOMAIN §6). It is no person: there is no Actor, so what asks for
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from consult.access import Action, authorize
 from consult.errors import Invalid, NotFound, Wrong
-from consult.model import AuditRow
 from consult.people import Actor, MembershipId, OrganisationId, StaffId
 from consult.studying import waiting_doubts
 from dicom.model import Scope
 from server.auth.audit import audit
 from server.auth.people import in_force
 from server.auth.sessions import digest_of, new_token
-from server.logs import REQUEST_ID
 from server.policy import Right
 from server.storage.tokens import ApiToken
 from server.storage.unit import SqlUnitOfWork
@@ -171,34 +168,12 @@ def touch_token(uow: SqlUnitOfWork, id: str) -> None:
     uow.tokens.touch(id, uow.now)
 
 
-def audit_token(
-    uow: SqlUnitOfWork,
-    token: Bearer | ApiToken,
-    action: str,
-    object: str,
-    *,
-    outcome: str = "ok",
-    detail: Mapping[str, Any] | None = None,
-) -> AuditRow:
-    """Like audit(); who did it is the token."""
-    row = AuditRow(
-        n=0,
-        at=uow.now,
-        membership=None,
-        staff=StaffId(WHO + token.id),
-        organisation=token.organisation,
-        action=action,
-        object=object,
-        outcome=outcome,
-        request_id=REQUEST_ID.get(),
-        detail=dict(detail or {}),
-    )
-    return uow.audit.append(row)
-
-
 def note_dead(uow: SqlUnitOfWork, token: ApiToken) -> None:
     """Somebody goes on using a token that has ended."""
-    audit_token(uow, token, "token.use", f"token:{token.id}", outcome="denied")
+    audit(
+        uow, None, "token.use", f"token:{token.id}",
+        staff=StaffId(WHO + token.id), organisation=token.organisation, outcome="denied",
+    )  # fmt: skip
 
 
 def token_scope(uow: SqlUnitOfWork, token: Bearer) -> Scope:
