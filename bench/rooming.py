@@ -51,6 +51,7 @@ async def rows(folder: Path, *, quick: bool) -> list[Row]:
     async with open_stage(folder, Passwords(), flags=(CAMERA.format(30),)) as (stage, browser):
         uid = await put_study(stage)
         expert = await stage.enter(await stage.open(browser, "expert"))
+        await until(expert, "Boolean(room.material.viewer?.currentImage())", seconds=120)   # they sit before the images
         for n in range(3 if quick else 20):
             bare.append(await bare_call(browser, stage.url))
             ours.append(await room_call(stage, browser, f"doctor{n}"))
@@ -85,7 +86,7 @@ async def room_call(stage, browser, name: str) -> float:
     await page.wait_for_timeout(1500)   # the camera is held, the precheck has settled
     await page.evaluate(FIRST_FRAME)
     await page.locator("#enter").click()
-    await until(page, "window.firstFrame > 0", seconds=30)
+    await until(page, "window.firstFrame > 0", seconds=60)
     taken = await page.evaluate("window.firstFrame - window.clicked")
     await stage.contexts.pop(name).close()
     return float(taken)

@@ -149,8 +149,8 @@ async def test_a_silent_path_is_restarted_and_after_fifteen_seconds_both_see_the
     ufrag = "() => /a=ice-ufrag:(\\S+)/.exec(window.room.call.peer.pc.localDescription.sdp)[1]"
     before = await doctor.evaluate(ufrag)
     for page in (doctor, expert):
-        # Heartbeats get lost on the way, as on a path that is cut.
-        await page.evaluate("() => { window.room.call.peer.beat = () => {}; }")
+        # Heartbeats get lost on the way and nothing else comes, as on a path that is cut.
+        await page.evaluate("() => { const { peer } = window.room.call; peer.beat = () => {}; peer.received = async () => 0; }")
     await until(doctor, "document.getElementById('line').textContent.startsWith('通话中断，正在重新连接')")
     await until(doctor, f"({ufrag})() !== '{before}'")
     for page in (doctor, expert):
@@ -158,7 +158,7 @@ async def test_a_silent_path_is_restarted_and_after_fifteen_seconds_both_see_the
         await page.locator("#absent").get_by_text("0571-88880000").first.wait_for()
     assert await stage.state() is m.State.IN_SESSION
     for page in (doctor, expert):
-        await page.evaluate("() => { delete window.room.call.peer.beat; }")
+        await page.evaluate("() => { const { peer } = window.room.call; delete peer.beat; delete peer.received; }")
     for page in (doctor, expert):
         await until(page, "/^网络/.test(document.getElementById('line').textContent)")
         await flows(page)

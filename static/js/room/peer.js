@@ -171,6 +171,11 @@ export class Peer {
     return this.pc ? this.pc.getStats() : new Map();
   }
 
+  /** Bytes of speech, picture and data that have come in on any path of the connection. */
+  async received() {
+    return [...(await this.stats()).values()].reduce((sum, row) => sum + (row.type === 'candidate-pair' ? row.bytesReceived ?? 0 : 0), 0);
+  }
+
   /** 'direct' | 'relay' | 'none': the kind of path that the selected pair takes. */
   async path() {
     const all = await this.stats();

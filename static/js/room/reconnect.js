@@ -1,7 +1,9 @@
 // The watchdog of a media path: a heartbeat each second over an unreliable data channel. Mute or a missing picture is
-// no silence; a missing heartbeat is. Restarts at 3 s of silence, then after 3, 6 and 12 s more, at once when the
+// no silence; a missing heartbeat is, unless something else still arrives: the other's page may hang while its voice goes
+// on. Nor is it silence when this page itself hung and heard nothing. Restarts at 3 s of silence, then after 3, 6 and 12 s more, at once when the
 // network changed or the socket came back. After 15 s without a path both sides are shown the telephone numbers.
 
+const EVERY = 1000;
 const SILENCE = 3000;
 const PAUSES = [3000, 6000, 12000];
 const NO_PATH = 15000;
@@ -16,7 +18,8 @@ export class Watchdog {
   constructor({ peer, lead, reachable, ask, ice, onChange }) {
     Object.assign(this, { peer, lead, reachable, ask, ice, onChange });
     this.heard = performance.now();
-    this.first = this.heard;
+    this.ticked = this.heard;
+    this.received = Infinity; // bytes, when last asked
     this.attempt = 0;
     this.next = 0;
     this.done = -Infinity;
@@ -24,7 +27,7 @@ export class Watchdog {
     this.network = () => this.now('network');
     navigator.connection?.addEventListener?.('change', this.network);
     addEventListener('online', this.network);
-    this.timer = setInterval(() => this.tick(), 1000);
+    this.timer = setInterval(() => this.tick(), EVERY);
   }
 
   /** A heartbeat arrived. */
@@ -35,11 +38,23 @@ export class Watchdog {
     this.tell();
   }
 
-  tick() {
+  async tick() {
     this.peer.beat();
+    const now = performance.now();
+    const hung = now - this.ticked - EVERY;
+    this.ticked = now;
+    if (hung > EVERY) this.heard = Math.min(now, this.heard + hung);
+    if (now - this.heard >= EVERY && await this.arriving()) this.beat();
     const silent = performance.now() - this.heard;
     if (silent >= SILENCE && this.reachable() && performance.now() >= this.next) this.restart();
     this.tell();
+  }
+
+  /** Whether more has come in since this was last asked. */
+  async arriving() {
+    const before = this.received;
+    this.received = await this.peer.received();
+    return this.received > before;
   }
 
   tell() {

@@ -14,6 +14,7 @@ import { Signalling } from './signalling.js';
 const $ = (id) => document.getElementById(id);
 const data = pageData();
 const me = document.body.dataset.me;
+const FIRST_SIGHT_MS = 6000;
 const seen = `huizhen:precheck:${data.consultation}`;
 
 const room = {
@@ -30,7 +31,7 @@ window.room = room; // for the browser tests and the help desk
 
 const devices = new Devices({ onNotice: (sentence, kind) => toast(sentence, { kind: kind === 'bad' || kind === 'muted' ? 'bad' : kind }) });
 room.devices = devices;
-const material = new Material({ picker: $('picker'), stage: $('stage'), data });
+const material = room.material = new Material({ picker: $('picker'), stage: $('stage'), data });
 let signalling = null;
 let chat = null;
 
@@ -122,6 +123,19 @@ function addRemote(track) {
   play();
 }
 
+/**
+ * Opens the images. That keeps a machine without a graphics card busy for seconds, in which nothing can be negotiated:
+ * while somebody is being called it waits for the other's picture (or voice, when they have no camera).
+ */
+let opening = null;
+function openMaterial() {
+  if (!room.call) material.start();
+  else opening ??= setTimeout(() => material.start(), FIRST_SIGHT_MS);
+}
+const seenOrHeard = () => { if (opening) setTimeout(() => material.start(), 250); };
+elements.video.addEventListener('loadeddata', seenOrHeard);
+elements.audio.addEventListener('playing', () => { if (!other()?.camera && !other()?.pattern) seenOrHeard(); });
+
 function play() {
   const { audio, video } = elements;
   if (devices.chosen.output && audio.setSinkId) audio.setSinkId(devices.chosen.output).catch(() => {});
@@ -187,10 +201,10 @@ function enterStage({ begin }) {
   if (!['in', 'lost'].includes(own.state)) return;
   const fresh = room.stage !== 'in';
   room.stage = 'in';
-  ensureCall({ begin: begin || fresh }); // first: all the rest can wait for the other's voice
+  ensureCall({ begin: begin || fresh }); // first: all the rest can wait for the other
   if (fresh) stage('in');
   if (fresh || begin) tellState();
-  setTimeout(() => material.start());
+  openMaterial();
 }
 
 function welcome(message) {
