@@ -33,32 +33,34 @@ class Flow:
     target: str
 
 
-def plan_correction(
-    uow: UnitOfWork,
-    *,
-    actor: Actor,
-    kind: Kind,
-    study_uid: str,
-    target_uid: str,
-    patient: PatientId | None,
-    reason: str,
-) -> Patient | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A correction as the technician asks for it; `target_uid` is '' where there is no other study."""
+
+    kind: Kind
+    study_uid: str
+    target_uid: str
+    patient: PatientId | None
+    reason: str
+
+
+def plan_correction(uow: UnitOfWork, *, actor: Actor, wanted: Wanted) -> Patient | None:
     """Whether the technician may make it; the patient it names. Raises Invalid without a reason or patient, Conflict
     where it would show or hide what a share does not cover, or where an expert's doubt is open.
     """
     authorize(uow, actor, Action.STUDIES_MATCH, actor.organisation)
-    if not reason.strip():
+    if not wanted.reason.strip():
         raise Invalid(("reason", "required"))
-    if kind == "patient":
-        if patient is None:
+    if wanted.kind == "patient":
+        if wanted.patient is None:
             raise Invalid(("patient", "required"))
-        return open_patient(uow, actor, patient, Action.PATIENT_FIND)
-    _refuse_doubted(uow, [study_uid, target_uid])
-    if kind in {"merge", "move"}:
-        source, target = _sharing(uow, study_uid), _sharing(uow, target_uid)
+        return open_patient(uow, actor, wanted.patient, Action.PATIENT_FIND)
+    _refuse_doubted(uow, [wanted.study_uid, wanted.target_uid])
+    if wanted.kind in {"merge", "move"}:
+        source, target = _sharing(uow, wanted.study_uid), _sharing(uow, wanted.target_uid)
         if target - source:
             raise Conflict(reason="would_show")
-        if kind == "merge" and source - target:
+        if wanted.kind == "merge" and source - target:
             raise Conflict(reason="would_hide")
     return None
 
@@ -77,36 +79,28 @@ def plan_undo(uow: UnitOfWork, *, actor: Actor, flows: Iterable[Flow], made_at: 
                 raise Conflict(reason="would_show")
 
 
-def follow_correction(
-    uow: UnitOfWork,
-    *,
-    actor: Actor,
-    kind: Kind,
-    study_uid: str,
-    target_uid: str,
-    patient: PatientId | None,
-    reason: str,
-) -> PatientId | None:
+def follow_correction(uow: UnitOfWork, *, actor: Actor, wanted: Wanted) -> PatientId | None:
     """The archive shows it: matches and shares follow. Returns the patient the study was matched to before.
 
     Another patient: the study leaves the consultations of the former one. A study split off keeps patient and shares.
     """
     authorize(uow, actor, Action.STUDIES_MATCH, actor.organisation)
+    study_uid, patient, reason = wanted.study_uid, wanted.patient, wanted.reason
     match = uow.studies.match(study_uid, actor.organisation)
-    if kind == "patient" and patient is not None:
+    if wanted.kind == "patient" and patient is not None:
         if match is not None and is_hidden(uow, study_uid):
             settle_wrong_patient(uow, actor=actor, study_uid=study_uid, right=False, reason=reason)
         elif match is not None and match.patient != patient:
             withdraw_match(uow, actor, match, reason=reason, trigger="correct_patient")
         _rematch(uow, actor, study_uid, patient)
-    elif kind == "merge" and match is not None:
+    elif wanted.kind == "merge" and match is not None:
         uow.studies.void_match(match.id, by=actor.membership, at=uow.now, reason=reason)
-    elif kind == "split":
+    elif wanted.kind == "split":
         if match is not None:
-            _rematch(uow, actor, target_uid, match.patient)
+            _rematch(uow, actor, wanted.target_uid, match.patient)
         for consultation in uow.consultations.sharing(study_uid):
-            add_share(uow, actor, consultation, target_uid)
-    _told(uow, actor, f"correct_{kind}", study_uid, target_uid, reason)
+            add_share(uow, actor, consultation, wanted.target_uid)
+    _told(uow, actor, f"correct_{wanted.kind}", study_uid, wanted.target_uid, reason)
     return match.patient if match is not None else None
 
 

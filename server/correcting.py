@@ -16,7 +16,7 @@ from aiohttp import web
 
 from consult import correcting
 from consult.access import Action, authorize
-from consult.correcting import Flow, Kind
+from consult.correcting import Flow, Kind, Wanted
 from consult.patient import IdentifierSystem, PatientId, Sex
 from consult.people import Actor
 from dicom.archive import Archive
@@ -42,34 +42,23 @@ async def turn(request: web.Request, actor: Actor) -> AsyncIterator[None]:
 
 
 def _plan(
-    uow: SqlUnitOfWork,
-    *,
-    actor: Actor,
-    kind: Kind,
-    study_uid: str,
-    target_uid: str,
-    series: tuple[str, ...],
-    patient: str | None,
-    reason: str,
+    uow: SqlUnitOfWork, *, actor: Actor, wanted: Wanted, series: tuple[str, ...]
 ) -> tuple[StudyCorrection, Person | None]:
-    found = correcting.plan_correction(
-        uow, actor=actor, kind=kind, study_uid=study_uid, target_uid=target_uid,
-        patient=PatientId(patient) if patient else None, reason=reason,
-    )  # fmt: skip
+    found = correcting.plan_correction(uow, actor=actor, wanted=wanted)
     new = uow.new_id()
     row = StudyCorrection(
         id=new,
         organisation=actor.organisation,
-        kind=kind,
-        study_uid=study_uid,
-        target_uid=split_uid(new) if kind == "split" else target_uid,
+        kind=wanted.kind,
+        study_uid=wanted.study_uid,
+        target_uid=split_uid(new) if wanted.kind == "split" else wanted.target_uid,
         detail={"series": list(series), "patient": found.id if found else None},
-        reason=reason.strip(),
+        reason=wanted.reason.strip(),
         made_by=actor.membership,
         made_at=uow.now,
     )
     uow.corrections.add(row)
-    audit(uow, actor, "study.correct", f"study:{study_uid}", detail={"kind": kind, "correction": new})
+    audit(uow, actor, "study.correct", f"study:{row.study_uid}", detail={"kind": row.kind, "correction": new})
     if found is None:
         return row, None
     numbers = uow.patients.identifiers(found.id)
@@ -97,10 +86,8 @@ async def make_correction(
 ) -> StudyCorrection:
     """Raises what the services raise; Refused `correction_refused` with the archive's reason. Only within `turn`."""
     app, archive = request.app, request.app[ARCHIVE]
-    row, person = await app[keys.WORK].run(
-        _plan, actor=actor, kind=kind, study_uid=study_uid, target_uid=target_uid, series=series, patient=patient,
-        reason=reason,
-    )  # fmt: skip
+    wanted = Wanted(kind=kind, study_uid=study_uid, target_uid=target_uid, patient=_id(patient), reason=reason)
+    row, person = await app[keys.WORK].run(_plan, actor=actor, wanted=wanted, series=series)
     study: dict[str, Any] = {}
     if kind == "split":
         study = await asyncio.to_thread(_attributes, archive, actor.organisation, study_uid)
@@ -125,6 +112,10 @@ def _attributes(archive: Archive, organisation: str, study_uid: str) -> dict[str
         return {}  # the archive refuses the correction and says so
 
 
+def _id(patient: str | None) -> PatientId | None:
+    return PatientId(patient) if patient else None
+
+
 def _iso(row: StudyCorrection) -> str:
     return row.made_at.astimezone(UTC).isoformat(timespec="milliseconds")
 
@@ -135,11 +126,11 @@ def _refuse(uow: SqlUnitOfWork, *, actor: Actor, row: StudyCorrection) -> None:
 
 
 def _follow(uow: SqlUnitOfWork, *, actor: Actor, row: StudyCorrection) -> None:
-    patient = row.detail["patient"]
-    former = correcting.follow_correction(
-        uow, actor=actor, kind=row.kind, study_uid=row.study_uid, target_uid=row.target_uid,  # type: ignore[arg-type]
-        patient=PatientId(patient) if patient else None, reason=row.reason,
+    wanted = Wanted(
+        kind=row.kind, study_uid=row.study_uid, target_uid=row.target_uid,  # type: ignore[arg-type]
+        patient=_id(row.detail["patient"]), reason=row.reason,
     )  # fmt: skip
+    former = correcting.follow_correction(uow, actor=actor, wanted=wanted)
     uow.corrections.step(row, "done", detail={**row.detail, "former": former})
     _end_grants(uow, row)
     audit(uow, actor, "study.correct_done", f"study:{row.study_uid}", detail={"correction": row.id})
@@ -170,10 +161,9 @@ async def undo_correction(request: web.Request, actor: Actor, id: str) -> StudyC
 
 
 def _follow_undo(uow: SqlUnitOfWork, *, actor: Actor, row: StudyCorrection) -> None:
-    former = row.detail.get("former")
     correcting.follow_undo(
         uow, actor=actor, kind=row.kind, study_uid=row.study_uid, target_uid=row.target_uid,  # type: ignore[arg-type]
-        former=PatientId(former) if former else None,
+        former=_id(row.detail.get("former")),
     )  # fmt: skip
     uow.corrections.step(row, "undone")
     _end_grants(uow, row)
