@@ -7,8 +7,8 @@ stands in the settings (`[gateway]`) and is brought into the database at every s
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from server.dimse.running import DIMSE_PORTS
 from server.forward_stow import may_go_to
 from server.forwards import COMPRESSIONS
 from server.sealing import seal
-from server.serving import make_data_folder, runner_of, start_control
+from server.serving import make_data_folder, open_control, started, stop_signal
 from server.settings import Gateway, Settings, SettingsError
 from server.storage.devices import DeviceRow
 from server.storage.forwards import Destination, Rule
@@ -71,16 +71,12 @@ def entries(settings: Settings) -> list[DeviceEntry]:
 
 
 async def _serve(settings: Settings, say: Say) -> int:
-    stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    stop = stop_signal()
     app = create_app(settings)
     await open_gateway(app)
-    runner = runner_of(app)
-    control: web.AppRunner | None = None
-    try:
-        await runner.setup()        # no address is opened for browsers
-        control = await start_control(app)
+    async with AsyncExitStack() as ending:
+        await started(app, ending)      # no address is opened for browsers
+        await open_control(app, ending)
         for number in app[DIMSE_PORTS]:
             say(f"  DICOM    {settings.dimse.host}:{number}   called AE title {settings.dimse.titles[0]}")
         waiting = await app[keys.WORK].read(lambda uow: uow.forwards.waiting())
@@ -88,11 +84,6 @@ async def _serve(settings: Settings, say: Say) -> int:
         say("  stop with Ctrl-C")
         await stop.wait()
         return 0
-    finally:
-        if control is not None:
-            await control.cleanup()
-            settings.control_socket.unlink(missing_ok=True)
-        await runner.cleanup()
 
 
 async def open_gateway(app: web.Application) -> None:

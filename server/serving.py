@@ -11,7 +11,7 @@ import signal
 import ssl
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,17 +67,11 @@ def runner_of(app: web.Application) -> web.AppRunner:
 
 async def listen(settings: Settings, say: Say) -> int:
     """Start everything, tell the addresses, wait for the signal, stop in order."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
+    stop = stop_signal()
     context = tls_context(settings)
     app = create_app(settings)
-    runner = runner_of(app)
-    control: web.AppRunner | None = None
-    trust: web.AppRunner | None = None
-    try:
-        await runner.setup()
+    async with AsyncExitStack() as ending:
+        runner = await started(app, ending)
         site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context, reuse_address=True)
         try:
             await site.start()
@@ -85,8 +79,9 @@ async def listen(settings: Settings, say: Say) -> int:
             say(cannot_listen(settings, error))
             return 1
         port = int(runner.addresses[0][1])
-        control = await start_control(app)
-        trust = await start_trust(settings, port)
+        await open_control(app, ending)
+        if trust := await start_trust(settings, port):
+            ending.push_async_callback(trust.cleanup)
         if settings.demo:
             await seed_demo(app, say)
             await register_demo_devices(app)
@@ -96,13 +91,29 @@ async def listen(settings: Settings, say: Say) -> int:
         rest_memory()
         await stop.wait()
         return 0
-    finally:
-        if control is not None:
-            await control.cleanup()
-            settings.control_socket.unlink(missing_ok=True)
-        if trust is not None:
-            await trust.cleanup()
-        await runner.cleanup()
+
+
+def stop_signal() -> asyncio.Event:
+    """Set by SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    return stop
+
+
+async def started(app: web.Application, ending: AsyncExitStack) -> web.AppRunner:
+    """The application set up, with no address yet; `ending` takes it down, last of all."""
+    runner = runner_of(app)
+    ending.push_async_callback(runner.cleanup)
+    await runner.setup()
+    return runner
+
+
+async def open_control(app: web.Application, ending: AsyncExitStack) -> None:
+    """The local socket, until `ending`."""
+    if control := await start_control(app):
+        ending.callback(app[keys.SETTINGS].control_socket.unlink, missing_ok=True)
+        ending.push_async_callback(control.cleanup)
 
 
 def rest_memory() -> None:

@@ -7,7 +7,7 @@ streamed to its service as it comes. Responses to our own requests and C-CANCEL 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,18 +39,12 @@ _END, _RELEASE = object(), object()
 
 
 class Association(UpperLayer):
-    """Both sides. The acceptor is told of `requested` and `closed`; the requestor waits for `opened`."""
+    """Both sides. The acceptor answers in `_requested` (scp.py); the requestor waits for `opened`."""
 
     def __init__(
-        self,
-        limits: NetworkLimits,
-        *,
-        request: pdu.Associate | None = None,
-        requested: Callable[[Any], None] = lambda _: None,
-        closed: Callable[[Any], None] = lambda _: None,
-        timers: Timers | None = None,
+        self, limits: NetworkLimits, *, request: pdu.Associate | None = None, timers: Timers | None = None
     ) -> None:
-        super().__init__(limits, request=request, requested=requested, closed=closed, timers=timers)
+        super().__init__(limits, request=request, timers=timers)
         self.cancelled: set[int] = set()
         """Numbers of our peer's requests that it has cancelled."""
         self._inbox: deque[Any] = deque()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dicom.archive import Archive
 from dicom.errors import DicomError, RefusedError
 from dicom.network import dimse, pdu
 from dicom.network.association import Association
 from dicom.network.dimse import CANCELLED, DATASET, PENDING, PENDING_WARNING, SUCCESS, response_to
-from dicom.network.negotiation import STUDY_FIND, STUDY_GET, STUDY_MOVE, by_abstract, is_storage
+from dicom.network.negotiation import STUDY_FIND, STUDY_GET, STUDY_MOVE, is_storage
 from dicom.network.ports import Address, Backend, Device, Session
 from dicom.network.records import Record, parse_record, record, write_record
 from dicom.network.scu import open_association
@@ -98,11 +99,7 @@ async def find(peer: Peer, keys: Mapping[int, str], *, most: int, level: str = "
         context = association.contexts.get(1)
         if context is None:
             raise NotOfferedError
-        message = association.next_message()
-        identifier = write_record(record({**keys, LEVEL: level}), context.transfer)
-        await association.send(1, {
-            "field": dimse.C_FIND, "message": message, "priority": 0, "dataset": DATASET, "affected_class": STUDY_FIND,
-        }, identifier)  # fmt: skip
+        message = await _ask(association, STUDY_FIND, {"field": dimse.C_FIND}, {**keys, LEVEL: level})
         found: list[Record] = []
         while True:
             answer, data = await association.reply(message)
@@ -119,6 +116,18 @@ async def find(peer: Peer, keys: Mapping[int, str], *, most: int, level: str = "
         return found
     finally:
         association.drop()
+
+
+async def _ask(
+    association: Association, service: str, command: Mapping[str, Any], keys: Mapping[int, str]
+) -> int:
+    """Send a request with its identifier on context 1, which is `service`'s; the message's number."""
+    message = association.next_message()
+    identifier = write_record(record(keys), association.contexts[1].transfer)
+    await association.send(1, {
+        **command, "message": message, "priority": 0, "dataset": DATASET, "affected_class": service,
+    }, identifier)  # fmt: skip
+    return message
 
 
 async def _cancel(association: Association, context: int, message: int) -> None:
@@ -162,27 +171,12 @@ async def get(
     roles = [pdu.Role(abstract=uid, scu=False, scp=True) for uid in dict.fromkeys(p.abstract for p in storage)]
     association = await open_association(peer.address, peer.calling, proposals, peer.limits, roles=roles)
     try:
-        context = association.contexts.get(1)
-        if context is None or len(association.contexts) == 1:
+        if 1 not in association.contexts or len(association.contexts) == 1:
             raise NotOfferedError
-        message = association.next_message()
-        identifier = write_record(record({STUDY: study_uid, LEVEL: "STUDY"}), context.transfer)
-        await association.send(1, {
-            "field": dimse.C_GET, "message": message, "priority": 0, "dataset": DATASET, "affected_class": STUDY_GET,
-        }, identifier)  # fmt: skip
         session = Session(
             association=association, device=device, backend=backend, archive=archive, audited=set()
         )
-        progress = Progress()
-        while progress.status is None:
-            if await association.asked():
-                await _take(session)
-                continue
-            answer, _ = await association.reply(message)
-            progress = _progress(answer)
-            told(progress)
-        await association.release()
-        return progress
+        return await _retrieve(association, STUDY_GET, {"field": dimse.C_GET}, study_uid, told=told, session=session)
     finally:
         association.drop()
 
@@ -210,24 +204,30 @@ async def move(
     proposal = pdu.Proposal(id=1, abstract=STUDY_MOVE, transfers=_PLAIN)
     association = await open_association(peer.address, peer.calling, [proposal], peer.limits)
     try:
-        contexts = by_abstract(association.contexts, STUDY_MOVE)
-        if not contexts:
+        if 1 not in association.contexts:
             raise NotOfferedError
-        message = association.next_message()
-        identifier = write_record(record({STUDY: study_uid, LEVEL: "STUDY"}), contexts[0].transfer)
-        await association.send(1, {
-            "field": dimse.C_MOVE, "message": message, "priority": 0, "dataset": DATASET,
-            "affected_class": STUDY_MOVE, "destination": destination,
-        }, identifier)  # fmt: skip
-        progress = Progress()
-        while progress.status is None:
-            answer, _ = await association.reply(message)
-            progress = _progress(answer)
-            told(progress)
-        await association.release()
-        return progress
+        command = {"field": dimse.C_MOVE, "destination": destination}
+        return await _retrieve(association, STUDY_MOVE, command, study_uid, told=told)
     finally:
         association.drop()
+
+
+async def _retrieve(
+    association: Association, service: str, command: Mapping[str, Any], study_uid: str, *,
+    told: Told, session: Session | None = None,
+) -> Progress:  # fmt: skip
+    """Ask for the study and hear how it goes, to the end; with a session what comes back meanwhile is taken."""
+    message = await _ask(association, service, command, {STUDY: study_uid, LEVEL: "STUDY"})
+    progress = Progress()
+    while progress.status is None:
+        if session is not None and await association.asked():
+            await _take(session)
+            continue
+        answer, _ = await association.reply(message)
+        progress = _progress(answer)
+        told(progress)
+    await association.release()
+    return progress
 
 
 def _progress(answer: dimse.Command) -> Progress:

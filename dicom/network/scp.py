@@ -195,8 +195,14 @@ class _Accepted(Association):
     """A called association, known to its listener from the first moment."""
 
     def __init__(self, listener: Listener, limits: NetworkLimits, timers: Timers | None) -> None:
-        super().__init__(limits, requested=listener.requested, closed=listener.gone, timers=timers)
+        super().__init__(limits, timers=timers)
         self._listener = listener
+
+    def _requested(self) -> None:
+        self._listener.requested(self)
+
+    def _gone(self) -> None:
+        self._listener.gone(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         sock = transport.get_extra_info("socket")

@@ -30,8 +30,6 @@ class UpperLayer(asyncio.BufferedProtocol, ABC):
         limits: NetworkLimits,
         *,
         request: pdu.Associate | None = None,
-        requested: Callable[[Any], None] = lambda _: None,
-        closed: Callable[[Any], None] = lambda _: None,
         timers: Timers | None = None,
     ) -> None:
         self.limits = limits
@@ -47,7 +45,6 @@ class UpperLayer(asyncio.BufferedProtocol, ABC):
         self.opened: asyncio.Future[None] = loop.create_future()
         self.opened.add_done_callback(lambda f: f.cancelled() or f.exception())
         self._timers: Timers = timers or loop
-        self._requested, self._closed = requested, closed
         self._transport: Any = None
         self._socket: Any = None
         self._framing = Framing(limits.max_pdu)
@@ -74,6 +71,12 @@ class UpperLayer(asyncio.BufferedProtocol, ABC):
     @abstractmethod
     def _forget(self) -> None:
         """The association is over: drop what nobody will read."""
+
+    def _requested(self) -> None:
+        """The peer asks for an association; whoever listens answers it."""
+
+    def _gone(self) -> None:
+        """The connection is over."""
 
     def _over(self) -> bool:
         return self.state is State.IDLE
@@ -102,7 +105,7 @@ class UpperLayer(asyncio.BufferedProtocol, ABC):
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        self._closed(self)
+        self._gone()
 
     def pause_writing(self) -> None:
         self._full = True
@@ -210,7 +213,7 @@ class UpperLayer(asyncio.BufferedProtocol, ABC):
             self.state = State.AWAITING_CLOSE
             self._ae8(pdu.Reject(result=1, source=1, reason=2))
         else:
-            self._requested(self)
+            self._requested()
 
     def _ae7(self, acceptance: pdu.Associate) -> None:
         self._write(pdu.encode_associate(acceptance))
