@@ -31,6 +31,7 @@ from dicom.model import Arrival, IngestResult, InstanceRow, Limits, QuarantineRo
 from dicom.packs.append import OpenPack
 from dicom.packs.read import PackReader
 from dicom.packs.staging import sweep
+from dicom.recent import Recent
 from dicom.recovery import Report, note_missing, open_index, rebuild, replay
 from dicom.retrieve import ByteRange, Picture, Retriever
 from dicom.settling import Settler
@@ -72,6 +73,7 @@ class Archive:
         self._ingestor = Ingestor(root, committer, workers, limits, clock, fault)
         self.room = Room(root, limits)
         self.retriever = Retriever(root, pack_reader, workers, limits)
+        self.recent = Recent(reader, committer)
         self._wake = asyncio.Event()
         self.settling = Settler(committer, reader, self.retriever, clock, self._wake.set)
         self.told: Callable[[IngestResult], None] = lambda _result: None

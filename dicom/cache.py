@@ -1,9 +1,51 @@
-"""Pictures kept on disk. Losing them costs time and nothing else."""
+"""What was made and may be asked for again: in memory, and pictures on disk. Losing it costs time and nothing else."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
+
+
+class Memory:
+    """Bytes by key, the least used forgotten first; `limit` bytes in all. A key must name the exact bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+        self._size = 0
+        self._under_way: dict[tuple[Any, ...], asyncio.Future[bytes]] = {}
+
+    async def once(self, key: tuple[Any, ...], make: Callable[[], Awaitable[bytes]]) -> bytes:
+        """From memory, or from one call of `make` that all who ask meanwhile share."""
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+            return found
+        shared = self._under_way.get(key)
+        if shared is None:
+            shared = asyncio.ensure_future(self._make(key, make))
+            self._under_way[key] = shared
+            shared.add_done_callback(lambda future: self._done(key, future))
+        return await asyncio.shield(shared)
+
+    def _done(self, key: tuple[Any, ...], future: asyncio.Future[bytes]) -> None:
+        self._under_way.pop(key, None)
+        if not future.cancelled():
+            future.exception()  # taken, even if every caller went away
+
+    async def _make(self, key: tuple[Any, ...], make: Callable[[], Awaitable[bytes]]) -> bytes:
+        data = await make()
+        if len(data) <= self._limit // 4:
+            self._kept[key] = data
+            self._size += len(data)
+            while self._size > self._limit:
+                _, old = self._kept.popitem(last=False)
+                self._size -= len(old)
+        return data
 
 
 def read_or_none(path: Path) -> bytes | None:

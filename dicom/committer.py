@@ -49,6 +49,8 @@ class Committer:
         self._closing = False
         self.groups = 0  # for the operator and the tests
         self.records = 0
+        self.entered = 0  # commits of more than metadata, counted before anybody is told of them
+        self.altered = 0  # those among them that may have changed what existing rows say
 
     def adopt(self, pack: OpenPack) -> None:
         """Continue this pack instead of beginning a new one."""
@@ -263,7 +265,7 @@ class Committer:
             known = job.digest in blobs or index.has_blob(self._connection, job.digest)
             job.plan = "custody" if known else "instance"
             job.outcome = result("stored", header, job.digest, custody=known)
-            job.same_as = blobs.get(job.digest)
+            job.same_as, job.alters = blobs.get(job.digest), held is not None
             seen[key] = job
             blobs.setdefault(job.digest, job)
 
@@ -321,6 +323,8 @@ class Committer:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self.entered += any(job.plan != "metadata" for job in batch)
+        self.altered += any(job.alters for job in batch)
         self._abandoned.clear()
         self._fault("index.commit.done")
 

@@ -51,6 +51,10 @@ class Job:
     place: Place | None = None
     same_as: Job | None = None
     error: DicomError | None = field(default=None)
+    alters: bool = False  # existing rows may say something else once it is entered
+
+    def __post_init__(self) -> None:
+        self.alters = self.settling is not None or self.command is not None
 
 
 def public_error(error: Exception) -> DicomError:

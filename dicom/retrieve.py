@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -103,14 +102,26 @@ class Retriever:
         self._root = root
         self._packs = packs
         self._workers = workers
-        self._limits = limits
-        self._memory: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
-        self._memory_size = 0
-        self._under_way: dict[tuple[Any, ...], asyncio.Future[bytes]] = {}
+        self.memory = cache.Memory(limits.memory_cache_bytes)
 
     def read(self, span: ByteRange) -> bytes:
         """The bytes. Blocks; call it off the event loop."""
         return self._packs.read(span.pack, span.offset, span.length)
+
+    def read_now(self, pieces: Sequence[bytes | ByteRange]) -> bytearray | None:
+        """The pieces as one, where all of it lies in the system's memory; None: read them off the event loop."""
+        body = bytearray(sum(len(piece) if isinstance(piece, bytes) else piece.length for piece in pieces))
+        view, position = memoryview(body), 0
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                end = position + len(piece)
+                view[position:end] = piece
+            else:
+                end = position + piece.length
+                if not self._packs.read_now(piece.pack, piece.offset, view[position:end]):
+                    return None
+            position = end
+        return body
 
     @staticmethod
     def file_range(row: InstanceRow) -> ByteRange:
@@ -371,30 +382,8 @@ class Retriever:
         self, key: tuple[Any, ...], op: str, args: dict[str, Any], take: Callable[[Any], bytes]
     ) -> bytes:
         """From memory, or from one worker call that all who ask meanwhile share."""
-        found = self._memory.get(key)
-        if found is not None:
-            self._memory.move_to_end(key)
-            return found
-        shared = self._under_way.get(key)
-        if shared is None:
-            shared = asyncio.ensure_future(self._make(key, op, args, take))
-            self._under_way[key] = shared
-            shared.add_done_callback(lambda future: self._done(key, future))
-        return await asyncio.shield(shared)
 
-    def _done(self, key: tuple[Any, ...], future: asyncio.Future[bytes]) -> None:
-        self._under_way.pop(key, None)
-        if not future.cancelled():
-            future.exception()  # taken, even if every caller went away
+        async def make() -> bytes:
+            return take(await self._workers.call(op, args))
 
-    async def _make(
-        self, key: tuple[Any, ...], op: str, args: dict[str, Any], take: Callable[[Any], bytes]
-    ) -> bytes:
-        data = take(await self._workers.call(op, args))
-        if len(data) <= self._limits.memory_cache_bytes // 4:
-            self._memory[key] = data
-            self._memory_size += len(data)
-            while self._memory_size > self._limits.memory_cache_bytes:
-                _, old = self._memory.popitem(last=False)
-                self._memory_size -= len(old)
-        return data
+        return await self.memory.once(key, make)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from dicom.errors import BadQueryError
@@ -187,11 +188,13 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def parse_accept(text: str) -> list[MediaType]:
-    """An Accept header, best first; absent or empty means anything."""
+@lru_cache(maxsize=256)
+def parse_accept(text: str) -> tuple[MediaType, ...]:
+    """An Accept header, best first; absent or empty means anything. A client sends the same one again and again."""
     entries = [parse_media_type(part) for part in _split_list(text[:4096]) if part.strip()]
     entries = [entry for entry in entries if entry.quality > 0]
-    return sorted(entries, key=lambda entry: -entry.quality) or [MediaType(name="*/*", parameters={})]
+    best_first = sorted(entries, key=lambda entry: -entry.quality)
+    return tuple(best_first) or (MediaType(name="*/*", parameters={}),)
 
 
 def _split_list(text: str) -> list[str]:

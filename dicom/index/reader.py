@@ -144,6 +144,23 @@ class IndexReader:
             ).fetchone()
         return _instance(row) if row else None
 
+    def within(
+        self, scope: Scope, study_uid: str, series_uid: str | None, limit: int, *, first: int = 0
+    ) -> list[InstanceRow]:
+        """The instances of a study or series as `instances` gives them; `first`: only from this number on."""
+        where, values = visible(scope, "i")
+        inner, keys = "i.study_uid = ?", [study_uid]
+        if series_uid is not None:
+            inner, keys = f"{inner} AND i.series_uid = ?", [study_uid, series_uid]
+        sql = (
+            f"{_INSTANCE} JOIN (SELECT min(i.id) AS first FROM instance i WHERE {inner} AND {where}"
+            " GROUP BY i.sop_uid) page ON page.first = i.id WHERE (? = 0 OR i.number >= ?)"
+            " ORDER BY i.series_uid, i.number IS NULL, i.number, i.sop_uid LIMIT ?"
+        )
+        with self.connection() as connection:
+            rows = connection.execute(sql, [*keys, *values, first, first, limit]).fetchall()
+        return [_instance(row) for row in rows]
+
     def quarantine(self, organisations: frozenset[str], *, state: str | None = "open") -> list[QuarantineRow]:
         """What waits for these organisations' technicians; None: what is settled too."""
         with self.connection() as connection:

@@ -12,6 +12,7 @@ from dicom.errors import IntegrityError
 from dicom.packs.append import pack_path
 
 _KEEP_OPEN = 64
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux
 
 
 class PackFile:
@@ -84,6 +85,20 @@ class PackReader:
         """Bytes of a pack. Raises IntegrityError: what is known to be wrong is not read."""
         self.check(pack, offset, size)
         return self.file(pack).read(offset, size)
+
+    def read_now(self, pack: int, offset: int, into: memoryview) -> bool:
+        """Fill `into` without ever waiting for the disk (preadv2(2), RWF_NOWAIT); False where that cannot be.
+
+        Raises IntegrityError for what is known to be wrong.
+        """
+        self.check(pack, offset, len(into))
+        found = self._open.get(pack)
+        if found is None or _NOWAIT is None:
+            return False
+        try:
+            return os.preadv(found.fd, [into], offset, _NOWAIT) == len(into)
+        except OSError:  # not in memory, or a file system that cannot tell
+            return False
 
     def close(self) -> None:
         with self._lock:

@@ -9,9 +9,10 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import wraps
-from typing import Any
+from typing import Any, TypeAlias
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, Payload, web
+from aiohttp.abc import AbstractStreamWriter
 
 from dicom.archive import Archive
 from dicom.errors import DicomError
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 PREFIX = "/dicom-web"
 _CHUNK = 1 << 20
 _WHOLE = 4 << 20  # up to this an answer is read in one go
+_APART = 64 << 10  # from here on sending the head by itself costs less than copying the body behind it
+_WORTH_GZIP = 1024
+Buffer: TypeAlias = "bytes | bytearray"
 COMMON = {
     "Cache-Control": "private, no-cache",
     "Vary": "Accept, Accept-Encoding",
@@ -32,6 +36,23 @@ COMMON = {
 LEFT_OUT: web.RequestKey[int] = web.RequestKey("left_out", int)
 """How many instances of a study or series the answer lacks, because their stored bytes are wrong."""
 _MADE_BY = "3"  # raise it when the same request would yield other bytes than the last release made
+
+
+class Body(Payload):
+    """A large body as it lies in memory: aiohttp would copy it once more to put the head before it."""
+
+    def __init__(self, data: Buffer) -> None:
+        super().__init__(data, content_type="application/octet-stream")
+        self._size = len(data)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return bytes(self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """The head, then the body."""
+        writer.send_headers()
+        await writer.write(memoryview(self._value))
 
 
 def guarded(handler: Handler) -> Handler:
@@ -65,8 +86,10 @@ def boundary_of(etag: str) -> str:
 def not_modified(request: web.Request, etag: str) -> web.Response | None:
     """304 if the client has this representation. Call it only after permission was decided and written down."""
     sent = request.headers.get("If-None-Match", "")
+    if not sent:
+        return None
     tags = {tag.strip().removeprefix("W/") for tag in sent.split(",")}
-    if sent and (etag in tags or "*" in tags):
+    if etag in tags or "*" in tags:
         return web.Response(status=304, headers={**COMMON, "ETag": etag})
     return None
 
@@ -117,7 +140,8 @@ async def send(
         pieces = await _first_made(pieces)
         total = size_of(pieces)
     if total is not None and total <= _WHOLE:
-        return web.Response(body=await _join(archive, pieces), status=status, headers=heads)
+        body = await _join(archive, pieces)
+        return web.Response(body=Body(body) if len(body) > _APART else body, status=status, headers=heads)
     pieces = await _first_made(pieces)
     response = web.StreamResponse(status=status, headers=heads)
     if total is not None:
@@ -147,36 +171,30 @@ async def _heads_only(request: web.Request, heads: dict[str, str], total: int | 
 
 
 async def _write(response: web.StreamResponse, archive: Archive, pieces: list[Piece]) -> None:
-    """Pieces that only have to be read go out in batches, the next one read while the last one is sent."""
-    reading: asyncio.Task[bytes] | None = None
+    """Pieces that only have to be read go out in batches; others are served between two of them."""
     batch: list[bytes | ByteRange] = []
     size = 0
 
     async def flush() -> None:
-        nonlocal reading, batch, size
-        last, reading = reading, asyncio.create_task(_read(archive, batch)) if batch else None
-        batch, size = [], 0
-        if last is not None:
-            await response.write(await last)
+        nonlocal batch, size
+        if batch:
+            data = await _read(archive, batch)
+            batch, size = [], 0
+            await response.write(memoryview(data))
+            await asyncio.sleep(0)
 
-    try:
-        for piece in pieces:
-            if isinstance(piece, Made | Later):
+    for piece in pieces:
+        if isinstance(piece, Made | Later):
+            await flush()
+            found = [await piece.make()] if isinstance(piece, Made) else await piece.find()
+            await _write(response, archive, [*found])
+            continue
+        for part in _split(piece):
+            batch.append(part)
+            size += len(part) if isinstance(part, bytes) else part.length
+            if size >= _CHUNK:
                 await flush()
-                await flush()
-                found = [await piece.make()] if isinstance(piece, Made) else await piece.find()
-                await _write(response, archive, [*found])
-                continue
-            for part in _split(piece):
-                batch.append(part)
-                size += len(part) if isinstance(part, bytes) else part.length
-                if size >= _CHUNK:
-                    await flush()
-        await flush()
-        await flush()
-    finally:
-        if reading is not None:
-            reading.cancel()
+    await flush()
 
 
 def _split(piece: bytes | ByteRange) -> Iterator[bytes | ByteRange]:
@@ -192,7 +210,12 @@ def _split(piece: bytes | ByteRange) -> Iterator[bytes | ByteRange]:
             yield ByteRange(pack=piece.pack, offset=piece.offset + start, length=size)
 
 
-async def _read(archive: Archive, batch: list[bytes | ByteRange]) -> bytes:
+async def _read(archive: Archive, batch: list[bytes | ByteRange]) -> Buffer:
+    """The pieces as one: at once where they lie in the system's memory, else in a thread that may wait for the disk."""
+    found = archive.retriever.read_now(batch)
+    if found is not None:
+        return found
+
     def read() -> bytes:
         return b"".join(part if isinstance(part, bytes) else archive.read(part) for part in batch)
 
@@ -209,17 +232,13 @@ async def _first_made(pieces: list[Piece]) -> list[Piece]:
     return pieces
 
 
-async def _join(archive: Archive, pieces: list[Piece]) -> bytes:
+async def _join(archive: Archive, pieces: list[Piece]) -> Buffer:
     """A body of known length, so that no piece of it is still to be found."""
     ready = [await piece.make() if isinstance(piece, Made) else piece for piece in pieces]
-
-    def read() -> bytes:
-        parts = [archive.read(piece) if isinstance(piece, ByteRange) else piece for piece in ready]
-        return b"".join(part for part in parts if isinstance(part, bytes))
-
-    if all(isinstance(piece, bytes) for piece in ready):
-        return read()
-    return await asyncio.to_thread(read)
+    parts = [piece for piece in ready if isinstance(piece, bytes | ByteRange)]
+    if len(parts) == 1 and isinstance(parts[0], bytes):
+        return parts[0]
+    return await _read(archive, parts)
 
 
 async def send_text(
@@ -231,16 +250,27 @@ async def send_text(
     **headers: str,
 ) -> web.Response:
     """JSON or XML, gzipped where the client takes it and it is worth it."""
+    zipped = len(data) > _WORTH_GZIP and accepts_gzip(request)
+    if zipped:
+        data = await gzipped(data)
+    return text_answer(data, content_type=content_type, etag=etag, zipped=zipped, **headers)
+
+
+async def gzipped(data: bytes) -> bytes:
+    """As a gzip file that is the same whenever the data is."""
+    if len(data) > 32 << 10:
+        return await asyncio.to_thread(gzip.compress, data, 4, mtime=0)
+    return gzip.compress(data, 4, mtime=0)
+
+
+def text_answer(data: bytes, *, content_type: str, etag: str, zipped: bool, **headers: str) -> web.Response:
+    """JSON or XML, compressed already where `zipped`."""
     heads = {**COMMON, "Content-Type": content_type, **headers}
     if etag:
         heads["ETag"] = etag
-    if len(data) > 1024 and accepts_gzip(request):
+    if zipped:
         heads["Content-Encoding"] = "gzip"
-        if len(data) > 32 << 10:
-            data = await asyncio.to_thread(gzip.compress, data, 4, mtime=0)
-        else:
-            data = gzip.compress(data, 4, mtime=0)
-    return web.Response(body=data, headers=heads)
+    return web.Response(body=Body(data) if len(data) > _APART else data, headers=heads)
 
 
 def accepts_gzip(request: web.Request) -> bool:

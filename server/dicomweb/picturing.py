@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
@@ -83,7 +83,7 @@ async def _document_length(archive: Archive, row: InstanceRow) -> int:
 
 
 async def send_video(
-    request: web.Request, archive: Archive, row: InstanceRow, accept: list[MediaType]
+    request: web.Request, archive: Archive, row: InstanceRow, accept: Sequence[MediaType]
 ) -> web.StreamResponse:
     """The stored stream as it is, by ranges so that a player can seek. An MPEG-4 file says what it is; a bare stream
     or another container goes out as octets, since no browser would play it.

@@ -20,9 +20,10 @@ from server.dicomweb.answers import (
     base_url,
     boundary_of,
     guarded,
+    gzipped,
     not_modified,
     send,
-    send_text,
+    text_answer,
     validator,
 )
 from server.dicomweb.choosing import ANY, DICOM, OCTETS, FrameChoice, choose_files, choose_frames
@@ -95,22 +96,29 @@ async def retrieve_metadata(request: web.Request) -> web.StreamResponse:
     etag = validator("metadata", content_type, accepts_gzip(request), base, *(row.version for row in rows))
     if unchanged := not_modified(request, etag):
         return unchanged
-    parts = await archive.metadata(rows)
+    zips = accepts_gzip(request)
 
-    def body() -> bytes:
-        found = (with_base(part, instance_url(base, row)) for row, part in zip(rows, parts, strict=True))
-        if content_type.endswith("json"):
-            return b"[" + b",".join(found) + b"]"
-        pages = [native_xml(json.loads(part)) for part in found]
-        if content_type == XML:
-            return pages[0]
-        heads = [part_head(boundary_of(etag), XML, first=not i) for i in range(len(pages))]
-        return b"".join([*chain.from_iterable(zip(heads, pages, strict=True)), closing(boundary_of(etag))])
+    async def make() -> bytes:
+        parts = await archive.metadata(rows)
 
-    data = await asyncio.to_thread(body)
+        def body() -> bytes:
+            found = (with_base(part, instance_url(base, row)) for row, part in zip(rows, parts, strict=True))
+            if content_type.endswith("json"):
+                return b"[" + b",".join(found) + b"]"
+            pages = [native_xml(json.loads(part)) for part in found]
+            if content_type == XML:
+                return pages[0]
+            heads = [part_head(boundary_of(etag), XML, first=not i) for i in range(len(pages))]
+            return b"".join([*chain.from_iterable(zip(heads, pages, strict=True)), closing(boundary_of(etag))])
+
+        data = await asyncio.to_thread(body)
+        return await gzipped(data) if zips else data
+
+    # Both sides of a consultation open the same study: the second finds the bytes made.
+    data = await archive.retriever.memory.once(("metadata", etag), make)
     if content_type == "multipart/related":
         content_type = f'multipart/related; type="{XML}"; boundary={boundary_of(etag)}'
-    return await send_text(request, data, content_type=content_type, etag=etag)
+    return text_answer(data, content_type=content_type, etag=etag, zipped=zips)
 
 
 @guarded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from aiohttp import web
 
@@ -25,11 +25,14 @@ async def rows_of(request: web.Request, action: str) -> tuple[Archive, list[Inst
     scope = await request.app[SCOPE_FOR](request, action, study)
     archive = request.app[ARCHIVE]
     if sop is not None:
-        row = await asyncio.to_thread(archive.instance, scope, study, series, sop)
-        if action != "metadata":
+        row = await archive.recent.instance(scope, study, series, sop)
+        if action != "metadata" and not is_sound(archive, row):
+            row = await asyncio.to_thread(archive.instance, scope, study, series, sop)  # a sound copy may have come
             archive.retriever.check_sound(row)
         return archive, [row]
-    rows = await asyncio.to_thread(archive.instances, scope, study, series)
+    rows = await archive.recent.instances(scope, study, series)
+    if not all(is_sound(archive, row) for row in rows):
+        rows = await asyncio.to_thread(archive.instances, scope, study, series)
     if not rows:
         raise NotFoundError
     sound = [row for row in rows if is_sound(archive, row) or (action == "metadata" and row.metadata is not None)]
@@ -49,7 +52,7 @@ def is_sound(archive: Archive, row: InstanceRow) -> bool:
     return True
 
 
-def accepted(request: web.Request) -> list[MediaType]:
+def accepted(request: web.Request) -> Sequence[MediaType]:
     """What the client takes, best first. The query parameter serves those that cannot set the header, and wins
     (PS3.18 §8.3.3.1).
     """

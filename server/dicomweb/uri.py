@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -33,7 +33,7 @@ async def retrieve_by_uri(request: web.Request) -> web.StreamResponse:
     as_file = accept[0].name == DICOM
     scope = await request.app[SCOPE_FOR](request, "download" if as_file else "pixels", query["studyUID"])
     archive = request.app[ARCHIVE]
-    row = await asyncio.to_thread(archive.instance, scope, query["studyUID"], query["seriesUID"], query["objectUID"])
+    row = await archive.recent.instance(scope, query["studyUID"], query["seriesUID"], query["objectUID"])
     if query.get("anonymize", "no") != "no":
         raise NotAcceptableError(code="not_anonymized")
     if as_file:
@@ -57,7 +57,7 @@ async def _file(request: web.Request, row: InstanceRow) -> web.StreamResponse:
     return await send(request, archive, pieces, DICOM, etag=etag, single=True, **disposition("image.dcm"))
 
 
-def _wishes(request: web.Request, row: InstanceRow, accept: list[MediaType]) -> Picture:
+def _wishes(request: web.Request, row: InstanceRow, accept: Sequence[MediaType]) -> Picture:
     query = request.query
     kind = next((entry.name for entry in accept if entry.name in {"image/jpeg", "image/png", "image/*", *ANY}), None)
     if kind is None:
