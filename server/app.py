@@ -148,7 +148,7 @@ async def storage(app: web.Application) -> AsyncIterator[None]:
     if not await work.read(lambda uow: uow.accounts.any()):
         app[keys.SETUP_CODE].append(secrets.token_hex(4))
     yield
-    await grants.flush()
+    await grants.flush(closing=True)
     await asyncio.to_thread(work.close)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from consult.access import Action, open_consultation, scope_for
 from consult.errors import NotFound
@@ -25,6 +26,8 @@ from server.storage.unit import SqlUnitOfWork
 from server.work import Work
 
 FRESH = timedelta(seconds=1)
+DOWNLOAD = timedelta(seconds=60)
+"""Instances of a study fetched one by one within this time are one download in the audit."""
 CACHED = 10_000
 
 
@@ -38,6 +41,19 @@ class Held:
     scope: Scope | None
     staff: StaffId
     membership: MembershipId
+
+
+@dataclass(slots=True, kw_only=True)
+class Fetching:
+    """Instances of a study, fetched one by one since `began`, when that was audited; `note` audits how many."""
+
+    began: datetime
+    at: datetime
+    scope: Scope
+    staff: StaffId
+    membership: MembershipId
+    note: Callable[[SqlUnitOfWork, dict[str, Any]], Any]
+    count: int = 1
 
 
 def study_scope(uow: SqlUnitOfWork, actor: Actor, study_uid: str | None, purpose: Purpose) -> Scope:
@@ -102,6 +118,8 @@ class Grants:
         self._clock = clock
         self._held: dict[tuple[str, str], Held] = {}
         self._frames: Counter[str] = Counter()
+        self._fetching: dict[tuple[str, str], Fetching] = {}
+        self._fetched: list[Fetching] = []
         self._forgotten = 0
 
     async def scope(self, login: SignedIn, study_uid: str, *, frames: int = 0) -> Scope | None:
@@ -146,15 +164,64 @@ class Grants:
             self._frames[held.digest] += frames
         return held.scope
 
-    async def flush(self) -> None:
-        """Write the counted frames; what fails to be written is counted again the next time."""
+    async def fetch(
+        self,
+        login: str,
+        staff: StaffId,
+        membership: MembershipId,
+        study_uid: str,
+        *,
+        ask: Callable[[SqlUnitOfWork], Scope | None],
+        begin: Callable[[SqlUnitOfWork], Scope | None],
+        note: Callable[[SqlUnitOfWork, dict[str, Any]], Any],
+    ) -> Scope | None:
+        """What may be seen by one who fetches one instance of the study; None: nothing.
+
+        `begin` asks and audits, in one commit, before the first instance leaves; within the minute that follows `ask`
+        alone is asked (as for a grant: at most a second old, anew after a revocation), and `note` audits how many
+        there were.
+        """
+        now, key = self._clock(), (login, study_uid)
+        found = self._fetching.get(key)
+        if found is not None and timedelta(0) <= now - found.began < DOWNLOAD:
+            if timedelta(0) <= now - found.at < FRESH:
+                found.count += 1
+                return found.scope
+            before = self._forgotten
+            scope = await self._work.read(ask)
+            if scope is not None and self._fetching.get(key) is found and before == self._forgotten:
+                found.at, found.scope = now, scope
+                found.count += 1
+                return scope
+        before = self._forgotten
+        scope = await self._work.run(begin)
+        self._end_fetching(key)
+        if scope is not None and before == self._forgotten:
+            self._fetching[key] = Fetching(
+                began=now, at=now, scope=scope, staff=staff, membership=membership, note=note
+            )
+        return scope
+
+    def _end_fetching(self, key: tuple[str, str]) -> None:
+        ended = self._fetching.pop(key, None)
+        if ended is not None and ended.count > 1:
+            self._fetched.append(ended)
+
+    async def flush(self, *, closing: bool = False) -> None:
+        """Write the counted frames and fetched instances; what fails to be written is written the next time."""
+        now = self._clock()
+        for key, found in list(self._fetching.items()):
+            if closing or not timedelta(0) <= now - found.began < DOWNLOAD:
+                self._end_fetching(key)
         counted, self._frames = self._frames, Counter()
-        if not counted:
+        fetched, self._fetched = self._fetched, []
+        if not counted and not fetched:
             return
         try:
-            await self._work.run(count_frames, dict(counted))
+            await self._work.run(write_counts, dict(counted), fetched)
         except Exception:
             self._frames.update(counted)
+            self._fetched += fetched
             raise
 
     def forget(
@@ -171,6 +238,9 @@ class Grants:
         for key, held in list(self._held.items()):
             if key[0] == login or key[1] == study or held.staff == staff or held.membership in ended:
                 del self._held[key]
+        for key, found in list(self._fetching.items()):
+            if key[0] == login or key[1] == study or found.staff == staff or found.membership in ended:
+                self._end_fetching(key)
 
     def on_revoke(self, memberships: frozenset[MembershipId], consultation: ConsultationId) -> None:
         """Callback of the hub."""
@@ -178,7 +248,9 @@ class Grants:
         self.forget(memberships=memberships)
 
 
-def count_frames(uow: SqlUnitOfWork, frames: dict[str, int]) -> None:
-    """Add what was served to the grants' rows."""
+def write_counts(uow: SqlUnitOfWork, frames: dict[str, int], fetched: Iterable[Fetching]) -> None:
+    """Add what was served to the grants' rows; audit how many instances were fetched since when."""
     for digest, number in frames.items():
         uow.grants.count(digest, number)
+    for one in fetched:
+        one.note(uow, {"instances": one.count, "since": one.began.isoformat(timespec="seconds")})

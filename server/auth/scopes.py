@@ -2,7 +2,8 @@
 
 The first request for a study opens it: access is asked, one audit row and a viewing grant are committed, and only then
 does a byte leave. Further requests run under the grant and are counted. Searches, downloads and stores are audited one
-by one. Whatever is refused looks like a study that does not exist, and is audited as denied.
+by one; who fetches a study instance by instance is audited once a minute, then with how many there were. Whatever is
+refused looks like a study that does not exist, and is audited as denied.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from server.auth.grants import open_study, study_scope
 from server.auth.sessions import digest_of, new_token
 from server.auth.tokens import Bearer, token_scope
 from server.dicomweb.ports import ARCHIVE
+from server.dicomweb.uri import PATH as URI_PATH
 from server.problems import Refused
 from server.storage.grants import Grant
 from server.storage.unit import SqlUnitOfWork
@@ -86,10 +88,30 @@ async def scope_for(request: web.Request, action: str, study_uid: str | None) ->
         if action == "pixels":
             await work.run(note_denied, login.actor, study_uid)
             raise Refused("not_found")
-    found = await work.run(audited_scope, login.actor, action, study_uid)
+    if action == "download" and study_uid is not None and fetches_one(request):
+        subject = f"study:{study_uid}"
+        found = await app[keys.GRANTS].fetch(
+            login.digest, login.actor.staff, login.actor.membership, study_uid,
+            ask=partial(download_scope, actor=login.actor, study_uid=study_uid),
+            begin=partial(audited_scope, actor=login.actor, action=action, study_uid=study_uid),
+            note=lambda uow, detail: audit(uow, login.actor, "study.download", subject, detail=detail),
+        )  # fmt: skip
+    else:
+        found = await work.run(audited_scope, login.actor, action, study_uid)
     if found is None:
         raise Refused("not_found")
     return found
+
+
+def fetches_one(request: web.Request) -> bool:
+    """Whether one instance is asked for, and not a series or study (WADO-URI knows nothing else)."""
+    return "instance" in request.match_info or request[keys.CANONICAL] == URI_PATH
+
+
+def download_scope(uow: SqlUnitOfWork, actor: Actor, study_uid: str) -> Scope | None:
+    """What may be downloaded of the study now; None: nothing of it."""
+    scope = study_scope(uow, actor, study_uid, Purpose.DOWNLOAD)
+    return scope if sees(scope, study_uid) else None
 
 
 def narrowed(scope: Scope, study_uid: str) -> Scope:
@@ -100,6 +122,19 @@ def narrowed(scope: Scope, study_uid: str) -> Scope:
 async def scope_for_token(request: web.Request, token: Bearer, action: str, study_uid: str | None) -> Scope:
     """The same for a token (its right was asked beside the route): what its organisation holds."""
     app, work = request.app, request.app[keys.WORK]
+    if action == "download" and study_uid is not None and fetches_one(request):
+        found = await app[keys.GRANTS].fetch(
+            token.digest, token.staff, token.membership, study_uid,
+            ask=partial(token_scope, token=token),
+            begin=partial(audited_token_scope, token=token, action=action, study_uid=study_uid),
+            note=lambda uow, detail: audit(
+                uow, None, "study.download", f"study:{study_uid}", detail=detail, staff=token.who,
+                organisation=token.organisation,
+            ),
+        )  # fmt: skip
+        if found is None:
+            raise Refused("not_found")
+        return found
     if action not in {"metadata", "pixels"} or study_uid is None:
         return await work.run(audited_token_scope, token, action, study_uid)
     frames = frames_asked(request) if action == "pixels" else 0

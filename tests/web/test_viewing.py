@@ -105,6 +105,49 @@ async def test_frames_under_a_grant_are_counted_not_audited_and_a_grant_lasts_fi
     assert len(await rows_about(app, "study.open")) == 2
 
 
+async def test_instances_fetched_one_by_one_are_one_download_a_minute_and_whole_series_one_each(
+    open_browser, city, app, clock, consultation
+):
+    technician, expert = await open_browser(), await open_browser()
+    await sign_in(technician, city.technician.login)
+    await sign_in(expert, city.expert.login)
+    assert await store(technician) == 200
+    made = pydicom.dcmread(CT, stop_before_pixels=True)
+    series = f"/dicom-web/studies/{STUDY}/series/{made.SeriesInstanceUID}"
+    one = f"{series}/instances/{made.SOPInstanceUID}"
+
+    async def fetch(path):
+        async with expert.get(path, headers={"Accept": "application/dicom; transfer-syntax=*"}) as answer:
+            await answer.read()
+            return answer.status
+
+    async def downloads():
+        return [(row.outcome, row.detail) for row in await rows_about(app, "study.download")]
+
+    assert [await fetch(one) for _ in range(3)] == [200] * 3
+    assert await downloads() == [("ok", {})]
+    begun = clock().isoformat(timespec="seconds")
+    clock.advance(minutes=1)
+    assert await fetch(one) == 200
+    await app[keys.GRANTS].flush()
+    assert await downloads() == [("ok", {}), ("ok", {}), ("ok", {"instances": 3, "since": begun})]
+    # What looks like one instance and is none is audited each time.
+    sly = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+    for _ in range(2):
+        async with expert.get(f"{series}?objectUID={made.SOPInstanceUID}", headers=sly) as answer:
+            assert answer.status == 200
+            await answer.read()
+    assert len(await downloads()) == 5
+
+    def release(uow):
+        uow.consultations.end_participant(consultation, city.expert.membership, m.Part.EXPERT, at=uow.now)
+        uow.revoke(memberships=[o.MembershipId(city.expert.membership)], consultation=consultation)
+
+    await app[keys.WORK].run(release)
+    assert await fetch(one) == 404
+    assert (await downloads())[-1] == ("denied", {})
+
+
 async def test_access_taken_from_the_expert_ends_with_the_next_frame(open_browser, city, app, consultation):
     technician, expert = await open_browser(), await open_browser()
     await sign_in(technician, city.technician.login)
