@@ -29,6 +29,8 @@ SHORT_VRS = frozenset(
         *(b"LO", b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
     }
 )
+MOST_TOP_LEVEL = 20_000
+"""A tag stands once in a dataset and real ones have hundreds; two kilobytes deflated can hold a hundred thousand."""
 _CHUNK = 64 << 10
 _EXPLICIT_LE = struct.Struct("<HH2sH")
 _HEADER_SIZES = {**dict.fromkeys(SHORT_VRS, 8), **dict.fromkeys(LONG_VRS, 12)}
@@ -189,10 +191,12 @@ class Walker:
     def select(self, wanted: frozenset[int]) -> list[Element]:
         """The wanted top-level elements, every length of the dataset checked. Several times faster than `elements`."""
         found: list[Element] = []
-        position, limit = 0, self._window.length
+        position, limit, count = 0, self._window.length, 0
         while position < limit:
             if self.explicit and self.little:
+                before = self._budget.elements
                 position = self._select_fast(position, wanted, found)
+                count += before - self._budget.elements
             if position < limit:  # something the fast loop does not know: one step the thorough way
                 element = next(self.elements(position), None)
                 if element is None:
@@ -200,6 +204,9 @@ class Walker:
                 if element.tag in wanted:
                     found.append(element)
                 position = element.end
+                count += 1
+            if count > MOST_TOP_LEVEL:
+                raise RefusedError(code="too_many_elements")
         return found
 
     def _select_fast(self, position: int, wanted: frozenset[int], found: list[Element]) -> int:

@@ -23,7 +23,7 @@ from dicom.errors import RefusedError
 from dicom.model import Header, PixelKind, PixelLayout
 from dicom.syntaxes import DEFLATED, JPEG_2000_FAMILY, is_explicit, is_little
 
-_UID = re.compile(r"[0-9.]{1,64}\Z")
+_UID = re.compile(r"(?!\.+\Z)[0-9.]{1,64}\Z")  # dots alone would be a step in an address
 _DATE = re.compile(r"\d{8}\Z")
 _TEXT_LIMIT = 1024
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ IMPLEMENTATION_NAME = "HUIZHEN_1"
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _META_LIMIT = 256 << 10
 _VRS = SHORT_VRS | LONG_VRS
+_UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ def split_file(window: Window) -> FileHead:
     if sop_class == MEDIA_DIRECTORY:
         raise RefusedError(code="media_directory")
     declared = _uid(meta.get(0x00020010, b""))
+    if declared and not _UID.fullmatch(declared):
+        raise RefusedError(code="invalid_uid")  # it would stand in headers of answers
     actual = _actual_syntax(window, end, declared)
     if not preamble.startswith((b"II*\x00", b"MM\x00*")):
         preamble = bytes(

@@ -160,13 +160,16 @@ class Retriever:
 
     @staticmethod
     def video_ranges(row: InstanceRow) -> list[ByteRange]:
-        """The stored stream of a film, all its fragments in order."""
+        """The stored stream of a film, all its fragments in order. Raises CannotRenderError where it has none."""
         pack, base = row.place.pack, row.place.body_offset
-        return [
+        spans = [
             ByteRange(pack=pack, offset=base + offset, length=length)
             for frame in row.pixels.ranges
             for offset, length in frame
         ]
+        if not spans:
+            raise CannotRenderError(code="no_pixels")
+        return spans
 
     @staticmethod
     def stored_is_explicit_le(row: InstanceRow) -> bool:

@@ -1,0 +1,78 @@
+"""A part of `python -m tests.fuzz.files`, and what it has found so far, one test each."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import pytest
+import pytest_asyncio
+
+from dicom.part10 import build_prefix
+from tests.archive.files import make, real
+from tests.fuzz import files
+
+WANTED = 40
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory):
+    async with files.House(tmp_path_factory.mktemp("fuzz")) as opened:
+        yield opened
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_mutated_files_are_stored_or_refused_and_looked_at_without_a_failure():
+    found = await files.search(WANTED)
+    assert found.failures == []
+    assert found.ran == WANTED
+    assert found.seen["stored"] > 5
+    assert found.seen["refused"] > 5
+
+
+def test_a_case_of_a_seed_is_always_the_same():
+    assert [files.mutant(7, n) for n in range(20)] == [files.mutant(7, n) for n in range(20)]
+    assert files.mutant(7, 3) != files.mutant(8, 3)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("syntax", [b"1.2\r\nX-Evil: 1", b"1.2.840\xff\xfe", b"application/dicom"])
+async def test_a_transfer_syntax_that_is_no_uid_never_gets_into_a_header(house, syntax):
+    """It was stored, and the answer that named it was a 500 or had a line more than we wrote."""
+    data = make("1.2.3.8")
+    old = b"1.2.840.10008.1.2.1\x00"
+    data = data.replace(old, syntax.ljust(len(old), b"\x00"), 1)
+    result = await house.archive.ingest(data, organisation="header", source="test")
+    assert (result.outcome, result.reason) == ("refused", "invalid_uid")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("uid", ["..", ".", "......"])
+async def test_a_uid_of_dots_is_refused_since_it_would_be_a_step_in_an_address(house, uid):
+    data = make(study="9.9.9.9.9.9")
+    data = data.replace(b"9.9.9.9.9.9\x00", uid.encode().ljust(12, b"\x00"))
+    result = await house.archive.ingest(data, organisation="dots", source="test")
+    assert (result.outcome, result.reason) == ("refused", "invalid_uid")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("number", ["100", "102", "107"])
+async def test_a_film_without_a_stream_is_explained(house, number):
+    """Native pixels under a video's transfer syntax: asking for the picture was a 500."""
+    whole = real("MR_small.dcm")
+    body = whole[whole.index(b"\x08\x00\x08\x00CS") :]
+    head = build_prefix(sop_class="1.2.840.10008.5.1.4.1.1.4", sop_uid="1.2.3", transfer_syntax=f"1.2.840.10008.1.2.4.{number}")
+    assert (await files.survive(house, f"film{number}", head + body))[0] == "stored"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_small_file_of_very_many_elements_costs_nobody_seconds(house):
+    """130,000 empty elements in two kilobytes: every look at them took seconds of a worker."""
+    inner = make("1.2.3.9")
+    inner = inner[inner.index(b"\x08\x00\x05\x00") :]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    body = packer.compress(inner + struct.pack("<HHI", 0x0011, 0x10, 0) * 130_000) + packer.flush()
+    head = build_prefix(sop_class=files.CT, sop_uid="1.2.3.9", transfer_syntax=files.DEFLATED)
+    assert len(body) < 5_000
+    result = await house.archive.ingest(head + body, organisation="many", source="test")
+    assert (result.outcome, result.reason) == ("refused", "too_many_elements")
