@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from server import keys
 from server.app import create_app
 from server.auth.passwords import Passwords
 from server.settings import Settings
+from tests import warm
 from tests.city import PASSWORD, City, build_city
 
 
@@ -30,6 +32,20 @@ class TestClock:
 
     def advance(self, **step: float) -> None:
         self.now += timedelta(**step)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers():
+    """Archives of this process fork their workers from a warm one (tests/warm.py)."""
+    with pytest.MonkeyPatch.context() as patch:
+        warm.lend(patch)
+        yield
+
+
+@pytest.fixture
+def fresh_interpreters(monkeypatch):
+    """In this test workers start as the server starts them."""
+    monkeypatch.setattr("dicom.workers.pool.subprocess", subprocess)
 
 
 @pytest.fixture

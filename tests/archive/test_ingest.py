@@ -199,6 +199,7 @@ async def test_a_deflated_dataset_is_read_in_a_worker(working_archive):
     assert len(await archive.frame(row, 1)) == 512 * 512
 
 
+@pytest.mark.usefixtures("fresh_interpreters")
 async def test_a_deflate_bomb_is_refused_and_the_worker_lives(working_archive):
     archive = working_archive
     plain = make()
@@ -217,6 +218,7 @@ async def test_a_deflate_bomb_is_refused_and_the_worker_lives(working_archive):
     assert archive.workers.deaths == 0
 
 
+@pytest.mark.usefixtures("fresh_interpreters")
 async def test_a_worker_that_dies_at_its_work_is_replaced(working_archive):
     archive = working_archive
     (pid,) = archive.workers.pids
@@ -230,6 +232,7 @@ async def test_a_worker_that_dies_at_its_work_is_replaced(working_archive):
     assert archive.workers.deaths == 1
 
 
+@pytest.mark.usefixtures("fresh_interpreters")
 async def test_no_file_is_refused_because_a_worker_died_before_it_came(working_archive):
     archive = working_archive
     (pid,) = archive.workers.pids

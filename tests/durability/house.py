@@ -35,6 +35,7 @@ from server.settings import Settings
 from server.storage import engine, migrations
 from server.storage.unit import verify_audit
 from server.work import Work
+from tests import warm
 from tests.city import PASSWORD, City, build_city
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,7 +128,8 @@ class Launcher:
         self._read = b""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.durability.launcher"], cwd=ROOT, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", warm.ADDRESS: warm.address()},
         )
 
     def launch(self, life: dict) -> Life:

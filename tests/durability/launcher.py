@@ -12,9 +12,12 @@ import sys
 import traceback
 from pathlib import Path
 
+import pytest
+
 from server import cli, routes, serving
 from server.signing import Signing
 from server.storage import faults
+from tests import warm
 
 
 def live(life: dict) -> int:
@@ -26,6 +29,7 @@ def live(life: dict) -> int:
     if not life["signs"]:
         # Fonts and certificates cost half a second of each life; where nobody signs they are left cold.
         Signing.warm = lambda _self: None  # type: ignore[method-assign]
+    warm.lend(pytest.MonkeyPatch())      # until the life ends
     faults._file = Path(life["arming"])
     return cli.run(["serve", "--data", life["data"], "--host", "127.0.0.1", "--port", str(life["port"])])
 
