@@ -32,7 +32,6 @@ class Part:
     """One instance: `open` gives its part-10 file chunk by chunk, and may be asked again."""
 
     sop_uid: str
-    transfer_syntax: str
     open: Callable[[], Awaitable[AsyncIterator[bytes]]]
 
 
@@ -133,8 +132,8 @@ async def _body(
     parts: Sequence[Part], boundary: str, progress: Callable[[], None], unreadable: dict[str, str]
 ) -> AsyncIterator[bytes]:
     for number, part in enumerate(parts):
-        kind = f"application/dicom; transfer-syntax={part.transfer_syntax}"
-        yield part_head(boundary, kind, first=number == 0)
+        # The file's own meta names its transfer syntax; a part that says it too is passed over by Orthanc's plugin 1.7.
+        yield part_head(boundary, "application/dicom", first=number == 0)
         try:
             async for chunk in await part.open():
                 yield chunk

@@ -236,10 +236,8 @@ class Forwarder:
 
     def _part(self, row: InstanceRow, coding: str) -> Part:
         if not packs(row, coding):
-            return Part(sop_uid=row.sop_uid, transfer_syntax=row.transfer_syntax, open=partial(self._as_stored, row))
-        return Part(
-            sop_uid=row.sop_uid, transfer_syntax=coding, open=lambda: converted_file(self._archive, row, coding)
-        )
+            return Part(sop_uid=row.sop_uid, open=partial(self._as_stored, row))
+        return Part(sop_uid=row.sop_uid, open=lambda: converted_file(self._archive, row, coding))
 
     async def _as_stored(self, row: InstanceRow) -> AsyncIterator[bytes]:
         return await stored_file(self._archive, row)

@@ -240,7 +240,7 @@ async def test_a_service_that_refuses_a_whole_request_is_asked_instance_by_insta
         async def opened():
             return chunks(name)
 
-        return Part(sop_uid=name, transfer_syntax="1.2", open=opened)
+        return Part(sop_uid=name, open=opened)
 
     app = web.Application()
     app.router.add_post("/studies", store)
