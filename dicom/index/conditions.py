@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from dicom import query as qido
@@ -33,6 +34,26 @@ def visible(scope: Scope, alias: str) -> tuple[str, list[Any]]:
         values.append(json.dumps(sorted(scope.studies)))
     allowed = "(" + " OR ".join(parts) + ")" if parts else "0"
     return (f"{allowed} AND {hidden}" if scope.hidden else allowed), [*values, *hidden_values]
+
+
+def shown(scope: Scope, alias: str) -> tuple[str, list[Any]]:
+    """What of the scope is left to ask where its organisation has been asked already."""
+    return visible(replace(scope, unlimited=True), alias)
+
+
+def sole(scope: Scope) -> str | None:
+    """The organisation whose own studies are all that the scope sees: no study or instance of it is there twice."""
+    if scope.unlimited or scope.studies or len(scope.organisations) != 1:
+        return None
+    return next(iter(scope.organisations))
+
+
+def is_exact(query: Query) -> bool:
+    """Whether a key names one study or patient, so that its own index is the way in."""
+    return any(
+        name in query.matches and not qido.is_wildcard(query.matches[name])
+        for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber", "PatientID")
+    )
 
 
 def numbered(sql: str, start: int) -> str:

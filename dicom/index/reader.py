@@ -8,20 +8,16 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dicom.corrections import Correction, taken_uid
-from dicom.index.conditions import above, below, conditions, numbered, visible
-from dicom.index.corrections import corrections_of, read_overlay, shown_attributes
-from dicom.index.frames import unpack_ranges
+from dicom.corrections import Correction
+from dicom.index.conditions import above, below, conditions, is_exact, numbered, shown, sole, visible
+from dicom.index.corrections import corrections_of, shown_attributes
+from dicom.index.rows import instance_row, quarantined_row, series_row, study_row
 from dicom.index.schema import connect_reader
 from dicom.model import (
     InstanceRow,
-    PixelKind,
-    PixelLayout,
-    Place,
     QuarantineRow,
     Query,
     Scope,
@@ -36,6 +32,8 @@ _INSTANCE = (
     " b.metadata_offset, b.metadata_length, o.value AS overlay_value FROM instance i JOIN blob b ON b.id = i.blob"
     " LEFT JOIN overlay o ON o.id = i.overlay"
 )
+
+_INSTANCE_ORDER = "i.study_uid, i.series_uid, i.number IS NULL, i.number, i.sop_uid"
 
 
 class IndexReader:
@@ -78,10 +76,21 @@ class IndexReader:
         where, values = visible(scope, "s")
         more, parameters = conditions(query, "study", "s", fuzzy=query.fuzzy)
         inner, inner_values = below(query, scope)
+        page = (
+            "SELECT max(s.study_date) AS d, max(s.study_time) AS t, min(s.id) AS first, s.study_uid AS uid"
+            f" FROM study s WHERE {where}{more}{inner} GROUP BY s.study_uid ORDER BY d DESC, t DESC, uid"
+        )
+        if (organisation := sole(scope)) is not None:  # in the order of the index, without looking at all of them
+            column = "+s.organisation" if is_exact(query) else "s.organisation"
+            where, values = shown(scope, "s")
+            values = [organisation, *values]
+            page = (
+                "SELECT s.study_date AS d, s.study_time AS t, s.id AS first, s.study_uid AS uid FROM study s"
+                f" WHERE {column} = ? AND {where}{more}{inner}"
+                " ORDER BY s.study_date DESC, s.study_time DESC, s.study_uid"
+            )
         sql = (
-            "SELECT s.* FROM (SELECT max(s.study_date) AS d, max(s.study_time) AS t, min(s.id) AS first,"
-            f" s.study_uid AS uid FROM study s WHERE {where}{more}{inner} GROUP BY s.study_uid"
-            " ORDER BY d DESC, t DESC, uid LIMIT ? OFFSET ?) page JOIN study s ON s.id = page.first"
+            f"SELECT s.* FROM ({page} LIMIT ? OFFSET ?) page JOIN study s ON s.id = page.first"
             " ORDER BY page.d DESC, page.t DESC, page.uid"
         )
         with self.connection() as connection:
@@ -89,15 +98,18 @@ class IndexReader:
                 sql, [*values, *parameters, *inner_values, limit, query.offset]
             ).fetchall()
             shared = _merged(connection, scope, [row["study_uid"] for row in rows])
-        return [_study(row, shared.get(row["study_uid"])) for row in rows]
+        return [study_row(row, shared.get(row["study_uid"])) for row in rows]
 
     def series(self, scope: Scope, query: Query, limit: int) -> list[SeriesRow]:
         """At most `limit` series, by study, number, UID."""
         where, values = visible(scope, "r")
         more, parameters = conditions(query, "series", "r", fuzzy=query.fuzzy)
         upper, above_values = above(query, "r", scope)
+        columns, once = "r.*, min(r.id)", " GROUP BY r.study_uid, r.series_uid"
+        if sole(scope) is not None:
+            columns, once = "r.*", ""
         sql = (
-            f"SELECT r.*, min(r.id) FROM series r WHERE {where}{more}{upper} GROUP BY r.study_uid, r.series_uid"
+            f"SELECT {columns} FROM series r WHERE {where}{more}{upper}{once}"
             " ORDER BY r.study_uid, r.number IS NULL, r.number, r.series_uid LIMIT ? OFFSET ?"
         )
         with self.connection() as connection:
@@ -113,7 +125,7 @@ class IndexReader:
                     f" FROM instance i WHERE i.study_uid = ?1 AND i.series_uid = ?2 AND {numbered(within, 3)}",
                     (row["study_uid"], row["series_uid"], *more_values),
                 ).fetchone()
-                out.append(_series(row, count, sop or ""))
+                out.append(series_row(row, count, sop or ""))
         return out
 
     def instances(self, scope: Scope, query: Query, limit: int) -> list[InstanceRow]:
@@ -124,13 +136,21 @@ class IndexReader:
         sql = (
             f"{_INSTANCE} JOIN (SELECT min(i.id) AS first FROM instance i WHERE {where}{more}{upper}"
             " GROUP BY i.study_uid, i.sop_uid) page ON page.first = i.id"
-            " ORDER BY i.study_uid, i.series_uid, i.number IS NULL, i.number, i.sop_uid LIMIT ? OFFSET ?"
+            f" ORDER BY {_INSTANCE_ORDER} LIMIT ? OFFSET ?"
         )
+        if (organisation := sole(scope)) is not None:
+            where, values = shown(scope, "i")
+            values = [organisation, *values]
+            sql = (
+                f"{_INSTANCE} JOIN (SELECT i.id AS first FROM instance i WHERE +i.organisation = ?"
+                f" AND {where}{more}{upper} ORDER BY {_INSTANCE_ORDER} LIMIT ? OFFSET ?) page"
+                f" ON page.first = i.id ORDER BY {_INSTANCE_ORDER}"
+            )
         with self.connection() as connection:
             rows = connection.execute(
                 sql, [*values, *parameters, *above_values, limit, query.offset]
             ).fetchall()
-        return [_instance(row) for row in rows]
+        return [instance_row(row) for row in rows]
 
     def instance(
         self, scope: Scope, study_uid: str, series_uid: str | None, sop_uid: str
@@ -142,7 +162,7 @@ class IndexReader:
             row = connection.execute(
                 sql + " ORDER BY i.id LIMIT 1", [study_uid, sop_uid, series_uid, series_uid, *values]
             ).fetchone()
-        return _instance(row) if row else None
+        return instance_row(row) if row else None
 
     def within(
         self, scope: Scope, study_uid: str, series_uid: str | None, limit: int, *, first: int = 0
@@ -159,7 +179,7 @@ class IndexReader:
         )
         with self.connection() as connection:
             rows = connection.execute(sql, [*keys, *values, first, first, limit]).fetchall()
-        return [_instance(row) for row in rows]
+        return [instance_row(row) for row in rows]
 
     def quarantine(self, organisations: frozenset[str], *, state: str | None = "open") -> list[QuarantineRow]:
         """What waits for these organisations' technicians; None: what is settled too."""
@@ -169,7 +189,7 @@ class IndexReader:
                 " AND organisation IN (SELECT value FROM json_each(?2)) ORDER BY id",
                 (state, json.dumps(sorted(organisations))),
             ).fetchall()
-        return [_quarantined(row) for row in rows]
+        return [quarantined_row(row) for row in rows]
 
     def quarantined(self, organisation: str, id: int) -> QuarantineRow | None:
         """One quarantined file of the organisation."""
@@ -177,7 +197,7 @@ class IndexReader:
             row = connection.execute(
                 "SELECT * FROM quarantine WHERE id = ? AND organisation = ?", (id, organisation)
             ).fetchone()
-        return _quarantined(row) if row else None
+        return quarantined_row(row) if row else None
 
     def held(self, organisation: str, sop_uid: str) -> InstanceRow | None:
         """The instance that an organisation holds under a SOP Instance UID."""
@@ -185,7 +205,7 @@ class IndexReader:
             row = connection.execute(
                 f"{_INSTANCE} WHERE i.organisation = ? AND i.sop_uid = ?", (organisation, sop_uid)
             ).fetchone()
-        return _instance(row) if row else None
+        return instance_row(row) if row else None
 
     def corrections(self, organisation: str) -> list[Correction]:
         """Every correction of the organisation, the undone ones too, in the order they were made."""
@@ -223,7 +243,7 @@ class IndexReader:
                 " GROUP BY b.id",
                 (limit,),
             ).fetchall()
-        return [_instance(row) for row in rows]
+        return [instance_row(row) for row in rows]
 
     def totals(self) -> dict[str, int]:
         """Figures for the operator."""
@@ -259,122 +279,3 @@ def _merged(connection: sqlite3.Connection, scope: Scope, uids: list[str]) -> di
             "modalities": sorted(filter(None, modalities.split(","))),
         }
     return out
-
-
-def _study(row: sqlite3.Row, merged: dict[str, Any] | None) -> StudyRow:
-    return StudyRow(
-        study_uid=row["study_uid"],
-        organisation=row["organisation"],
-        patient_id=row["patient_id"],
-        issuer_of_patient_id=row["issuer_of_patient_id"],
-        patient_name=row["patient_name"],
-        birth_date=row["birth_date"],
-        sex=row["sex"],
-        accession=row["accession"],
-        issuer_of_accession=row["issuer_of_accession"],
-        study_date=row["study_date"],
-        study_time=row["study_time"],
-        study_id=row["study_id"],
-        description=row["description"],
-        referring_physician=row["referring_physician"],
-        institution=row["institution"],
-        modalities=tuple(merged["modalities"] if merged else [m for m in row["modalities"].split("\\") if m]),
-        series_count=merged["series"] if merged else row["series_count"],
-        instance_count=merged["instances"] if merged else row["instance_count"],
-        stored_at=datetime.fromisoformat(row["stored_at"]),
-        changed_at=datetime.fromisoformat(row["changed_at"]),
-        repaired=row["repaired"],
-        mixed_patients=bool(row["mixed_patients"]),
-        source=row["source"],
-    )
-
-
-def _series(row: sqlite3.Row, count: int, sop_uid: str) -> SeriesRow:
-    return SeriesRow(
-        study_uid=row["study_uid"],
-        series_uid=row["series_uid"],
-        modality=row["modality"],
-        number=row["number"],
-        description=row["description"],
-        body_part=row["body_part"],
-        laterality=row["laterality"],
-        series_date=row["series_date"],
-        series_time=row["series_time"],
-        manufacturer_model=row["manufacturer_model"],
-        instance_count=count,
-        first_sop_uid=sop_uid,
-    )
-
-
-def _quarantined(row: sqlite3.Row) -> QuarantineRow:
-    decision = json.loads(row["decision"])
-    digest = row["digest"].hex()
-    return QuarantineRow(
-        id=row["id"],
-        organisation=row["organisation"],
-        study_uid=row["study_uid"],
-        series_uid=row["series_uid"],
-        sop_uid=row["sop_uid"],
-        digest=digest,
-        source=row["source"],
-        received_at=datetime.fromisoformat(row["received_at"]),
-        state=row["state"],
-        place=_place(row),
-        new_sop_uid=taken_uid(row["sop_uid"], digest) if row["state"] == "taken" else "",
-        decided_at=decision.get("at", ""),
-        decided_by=decision.get("by", ""),
-    )
-
-
-def _place(row: sqlite3.Row) -> Place:
-    return Place(
-        pack=row["pack"],
-        offset=row["offset"],
-        prefix_length=row["prefix_length"],
-        body_length=row["body_length"],
-    )
-
-
-def _instance(row: sqlite3.Row) -> InstanceRow:
-    metadata = None
-    if row["metadata_pack"] is not None:
-        metadata = Place(
-            pack=row["metadata_pack"],
-            offset=row["metadata_offset"],
-            prefix_length=0,
-            body_length=row["metadata_length"],
-        )
-    return InstanceRow(
-        organisation=row["organisation"],
-        study_uid=row["study_uid"],
-        series_uid=row["series_uid"],
-        sop_uid=row["sop_uid"],
-        sop_class=row["sop_class"],
-        number=row["number"],
-        modality=row["modality"],
-        transfer_syntax=row["transfer_syntax"],
-        digest=row["digest"].hex(),
-        rows=row["rows"],
-        columns=row["columns"],
-        bits_allocated=row["bits_allocated"],
-        samples=row["samples"],
-        photometric=row["photometric"],
-        frames=row["frames"],
-        has_waveform=bool(row["has_waveform"]),
-        document_type=row["document_type"],
-        stored_at=datetime.fromisoformat(row["stored_at"]),
-        blob=row["blob"],
-        place=_place(row),
-        metadata=metadata,
-        overlay=read_overlay(row["overlay_value"], row["sop_uid"], row["stored_sop"], row["stored_at"]),
-        source=row["source"],
-        pixels=PixelLayout(
-            kind=PixelKind(row["pixel_kind"]),
-            offset=row["pixel_offset"],
-            length=row["pixel_length"],
-            frames=row["pixel_frames"],
-            frame_length=row["frame_length"],
-            keyword=row["pixel_keyword"],
-            ranges=unpack_ranges(row["ranges"]),
-        ),
-    )

@@ -132,6 +132,17 @@ CREATE TABLE series_base(
 ALTER TABLE quarantine ADD COLUMN decision TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE quarantine ADD COLUMN decided INTEGER NOT NULL DEFAULT 0;
 """,
+    # 5: a search reads one of these alone, newest first, and looks at the studies themselves only for its page; the
+    # first is as narrow as it can be, since a name's inner wildcard reads all of it
+    """
+DROP INDEX study_by_date;
+CREATE INDEX study_listed ON study(
+  organisation, study_date DESC, study_time DESC, study_uid, name_search, modalities
+);
+CREATE INDEX study_heard ON study(
+  organisation, study_date DESC, study_time DESC, study_uid, name_search, patient_id, accession, description, name_sound
+);
+""",
 )
 
 

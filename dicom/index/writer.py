@@ -102,13 +102,11 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
     modalities = _with_modality(connection, study, h.modality)
     connection.execute(
         "UPDATE study SET instance_count = instance_count + 1, series_count = series_count + ?, changed_at = ?,"
-        " modalities = coalesce(?, modalities),"
         " mixed_patients = mixed_patients OR patient_id <> ? OR birth_date <> ? OR name_search <> ? WHERE id = ?",
-        (
-            *(int(new_series), holding.at, modalities),
-            *(h.patient_id, h.birth_date, name_search(h.patient_name), study),
-        ),
+        (int(new_series), holding.at, h.patient_id, h.birth_date, name_search(h.patient_name), study),
     )
+    if modalities is not None:  # an index holds them: written only when they change
+        connection.execute("UPDATE study SET modalities = ? WHERE id = ?", (modalities, study))
     connection.execute(
         "INSERT INTO change(at, kind, organisation, study_uid, series_uid, sop_uid) VALUES (?, 'stored', ?, ?, ?, ?)",
         (holding.at, holding.organisation, h.study_uid, h.series_uid, h.sop_uid),
