@@ -6,6 +6,7 @@ code (negative: the signal). Forking before any thread or loop exists is the sam
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -13,8 +14,10 @@ import traceback
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
-from server import cli, routes, serving
+from server import cli, i18n, jobs, keyring, routes, serving
+from server.paper import render
 from server.signing import Signing
 from server.storage import faults
 from tests import warm
@@ -34,9 +37,17 @@ def live(life: dict) -> int:
     return cli.run(["serve", "--data", life["data"], "--host", "127.0.0.1", "--port", str(life["port"])])
 
 
+def warm_up() -> None:
+    """What every life would do again, and alike: imports, regular expressions, catalogues."""
+    assert all((serving, jobs, keyring, render))
+    routes.install(web.Application())
+    i18n.english()
+    gc.collect()
+    gc.freeze()     # so that a life's own collection does not walk through what it was born with
+
+
 def main() -> None:
-    assert serving
-    routes.all_routes()
+    warm_up()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
