@@ -1,4 +1,5 @@
-"""Programs the tests drive besides Python: `python -m tests.tools` installs them from Debian where it may.
+"""Programs the tests drive besides Python: `python -m tests.tools` installs them from Debian where it may, and
+OHIF's viewer from npm.
 
 On a laptop it only says what is missing (those tests are skipped); in CI (`CI` is set) a missing one is a failure.
 """
@@ -10,6 +11,9 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+
+from server.frontend import FrontendError
+from tests import ohif
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,18 @@ TOOLS = (
     Tool("pdfsig", "poppler-utils", "a second opinion on signatures"),
     Tool("espeak-ng", "espeak-ng", "speech for the fake microphones"),
     Tool("turnserver", "coturn", "relayed media"),
+    Tool("/usr/sbin/Orthanc", "orthanc", "another archive as peer"),
+    Tool("/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "orthanc-dicomweb", "another archive as peer"),
+    Tool("/usr/share/orthanc/plugins/libOrthancGdcm.so", "orthanc-gdcm", "another archive as peer"),
 )
 
 
 def missing() -> list[Tool]:
     """Those not found on the PATH or in /usr/bin."""
-    return [tool for tool in TOOLS if not (shutil.which(tool.program) or os.path.exists(f"/usr/bin/{tool.program}"))]
+    return [
+        tool for tool in TOOLS
+        if not (shutil.which(tool.program) or os.path.exists(os.path.join("/usr/bin", tool.program)))
+    ]
 
 
 def may_install() -> bool:
@@ -63,7 +73,18 @@ def main() -> int:
         lacking = missing()
     for tool in lacking:
         print(f"missing: {tool.program} (Debian package {tool.package}): {tool.reason} will be skipped")
-    return 1 if lacking and os.environ.get("CI") else 0
+    viewer = with_viewer()
+    return 1 if (lacking or not viewer) and os.environ.get("CI") else 0
+
+
+def with_viewer() -> bool:
+    """Whether OHIF's viewer is there, fetched once from npm."""
+    try:
+        ohif.install()
+    except (FrontendError, OSError, ValueError) as error:
+        print(f"missing: OHIF's viewer (npm package @ohif/app): its test will be skipped ({error})")
+        return False
+    return True
 
 
 if __name__ == "__main__":
