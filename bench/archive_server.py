@@ -1,14 +1,23 @@
-"""Our server in a process of its own, as it is deployed: `python -m bench.archive_server FOLDER` prints where it is."""
+"""Our server in a process of its own, as it is deployed: `python -m bench.archive_server FOLDER` prints where it is.
+
+It then does what each line of JSON on standard input says, answers with a line, and stops when the input ends:
+{"do": "watch"} begins to watch the event loop, {"do": "stall"} gives its longest stall since then in ms,
+{"do": "fill", "studies": n, "instances": m} enters a big index (`bench.archive_index`).
+"""
 
 import asyncio
 import json
 import os
 import sys
+import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
-from server import keys
+from bench.archive_index import fill
+from server import keys, logs
 from server.app import create_app
 from server.auth.passwords import Passwords
 from server.dicomweb.ports import ARCHIVE
@@ -16,11 +25,29 @@ from server.serving import make_data_folder, rest_memory, runner_of
 from server.settings import Settings
 from tests.city import PASSWORD, build_city
 
+TICK = 0.002
+TOGETHER = 500  # studies in one commit
+
+
+class Watch:
+    """How late the event loop comes back to a task that only waits."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self.task = asyncio.ensure_future(self.run())
+
+    async def run(self) -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(TICK)
+            self.worst = max(self.worst, time.perf_counter() - before - TICK)
+
 
 async def serve(folder: Path) -> None:
     """Until the caller closes our standard input."""
     passwords = Passwords()
     settings = Settings(data=folder, host="127.0.0.1", port=0)
+    logs.configure(settings.logs.level, settings.logs.format)
     make_data_folder(settings)
     app = create_app(settings, passwords=passwords)
     runner = runner_of(app)
@@ -33,8 +60,30 @@ async def serve(folder: Path) -> None:
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     pids = [os.getpid(), *app[ARCHIVE].workers.pids]
     print(json.dumps({"url": url, "login": city.technician.login, "pids": pids}), flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    watch: Watch | None = None
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        asked = json.loads(line)
+        answer: dict[str, Any] = {}
+        match asked["do"]:
+            case "watch":
+                watch = Watch()
+            case "stall" if watch is not None:
+                watch.task.cancel()
+                answer = {"ms": watch.worst * 1000}
+            case "fill":
+                answer = {"instances": await fill_index(app, city.clinic, asked["studies"], asked["instances"])}
+        print(json.dumps(answer), flush=True)
     await runner.cleanup()
+
+
+async def fill_index(app: web.Application, organisation: str, studies: int, instances: int) -> int:
+    """In the writer's own transactions; how many."""
+    done = 0
+    for first in range(0, studies, TOGETHER):
+        part = min(TOGETHER, studies - first)
+        command = partial(fill, organisation=organisation, first=first, studies=part, instances=instances)
+        done += await app[ARCHIVE].execute(command)
+    return done
 
 
 if __name__ == "__main__":

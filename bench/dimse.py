@@ -21,7 +21,7 @@ from pathlib import Path
 import aiohttp
 
 from bench import archive_peer
-from bench.archive import Phantom
+from bench.archive_sides import Phantom
 from bench.common import Row, show
 from server import keys
 from server.app import create_app
@@ -129,14 +129,20 @@ def write(folder: Path, phantom: Phantom, study: int, count: int) -> Path:
     return folder
 
 
-async def measure(folder: Path, instances: int) -> tuple[list[Row], dict[str, str]]:
+def ready() -> bool:
+    """Whether dcmtk is installed."""
+    return Path(STORESCU).exists() and Path(STORESCP).exists()
+
+
+async def measure(folder: Path, instances: int, *, orthanc: bool = True) -> tuple[list[Row], dict[str, str]]:
+    """C-STORE by 1 and 4 associations; `orthanc`: beside it, where it is installed."""
     ours, our_port = await start_ours(folder / "ours")
     ignoring, ignore_port = await start_ignoring(folder / "ignored")
     running, ports = [ours, ignoring], {"ours": our_port, "ignore": ignore_port}
     versions = {"dcmtk": version_of(STORESCU), "orthanc": "not installed"}
-    if archive_peer.find() is not None:
-        orthanc, ports["orthanc"], versions["orthanc"] = await start_orthanc(folder / "orthanc")
-        running.append(orthanc)
+    if orthanc and archive_peer.find() is not None:
+        peer, ports["orthanc"], versions["orthanc"] = await start_orthanc(folder / "orthanc")
+        running.append(peer)
     phantom, found, study = Phantom(side=512), [], 1000
     try:
         for clients in (1, 4):
