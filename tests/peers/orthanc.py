@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import socket
 from pathlib import Path
@@ -57,12 +58,13 @@ class Orthanc:
 
     async def stop(self) -> None:
         await self.session.close()
-        self.process.terminate()
+        if self.process.returncode is None:
+            self.process.terminate()
         await self.process.wait()
 
     async def ask(self, method: str, path: str, body=None) -> tuple[int, bytes]:
         """(status, body) of its REST API; a body is bytes, or a value for JSON."""
-        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        data = None if body is None else io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
         async with self.session.request(method, path, data=data) as answer:
             return answer.status, await answer.read()
 
