@@ -1,16 +1,6 @@
 """Who may call which URL, on whose case: every route × role × situation, written by hand from DOMAIN §6.
 
-A cell has one character for each of five cases, in this order:
-  own     referring doctor `doctor`, assigned expert `expert`; the report is being written
-  same    the same clinic and hospital, but referred by `colleague` and assigned to `expert2`
-  other   another clinic, another hospital
-  closed  like own, acknowledged more than forty-five days ago
-  triage  like own, but nobody is assigned yet
-`+` may · `x` may not, whatever it is (403) · `.` answered exactly like what does not exist (404) · `!` not signed in (401)
-`o` answered exactly like what does not exist, which here is no 404: a technician searches the own organisation's archive,
-    and an empty list is what they get
-
-Break-glass cells are `.` until that door exists. Nothing here is read from routes.py, policy.py or permission.py.
+The tables, and what their cells mean, stand in permissions.txt. Nothing here is read from routes.py, policy.py or permission.py.
 """
 
 from __future__ import annotations
@@ -19,6 +9,7 @@ import io
 import json
 import re
 from datetime import date, timedelta
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -46,281 +37,23 @@ PEOPLE = (
     "doctor", "colleague", "expert", "expert2", "dispatcher", "technician", "clinic_admin", "platform_admin", "auditor",
 )
 
-# rights: doctor (R), colleague (C), expert (E), expert2 (U), dispatcher (D), technician (T), then the three who see no
-# clinical content: organisation admin, platform admin, auditor.
-RIGHTS = """
-                doctor colleague expert expert2 dispatcher technician clinic_admin platform_admin auditor
-patient_read    +..++  .+...     +....  .+...   ....+      ++.++      xxxxx        xxxxx          xxxxx
-patient_write   +x.++  x+.xx     x....  .x...   ....x      ++.++      xxxxx        xxxxx          xxxxx
-patient_merge   ++.++  ++.++     x....  .x...   ....x      ++.++      xxxxx        xxxxx          xxxxx
-envelope        ++.++  ++.++     ++..+  ++..+   ++.++      ++.++      .....        xxxxx          +++++
-form            +x.++  x+.xx     xx..x  xx..x   xx.xx      xx.xx      xxxxx        xxxxx          xxxxx
-clinic_step     +x.++  x+.xx     xx..x  xx..x   xx.xx      xx.xx      .....        xxxxx          xxxxx
-take_over       x+.xx  +x.++     xx..x  xx..x   xx.xx      xx.xx      .....        xxxxx          xxxxx
-dispatch        xx.xx  xx.xx     xx..x  xx..x   ++.++      xx.xx      .....        xxxxx          xxxxx
-return          xx.xx  xx.xx     +x..x  x+..x   ++.++      xx.xx      .....        xxxxx          xxxxx
-expert_step     xx.xx  xx.xx     +x..x  x+..x   xx.xx      xx.xx      .....        xxxxx          xxxxx
-both_sides      +x.++  x+.xx     +x..x  x+..x   xx.xx      xx.xx      .....        xxxxx          xxxxx
-convert         +x.+x  x+.xx     +x..x  x+..x   xx.++      xx.xx      .....        xxxxx          xxxxx
-material        +x.++  x+.xx     xx..x  xx..x   xx.xx      ++.++      .....        xxxxx          xxxxx
-void            xx.xx  xx.xx     xx..x  xx..x   xx.xx      xx.xx      ++.++        xxxxx          xxxxx
-share           +..++  .+...     x....  .x...   ....x      ++.++      xxxxx        xxxxx          xxxxx
-step_share      +..++  .+...     x....  .x...   ....x      ++.++      .....        xxxxx          xxxxx
-document_read   +..++  .+...     +....  .+...   ....+      .....      xxxxx        xxxxx          xxxxx
-document_write  +..++  .+...     x....  .x...   ....x      ++.++      xxxxx        xxxxx          xxxxx
-room            +..++  .+...     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
-pixels          +..++  .+...     +....  .+...   .....      ++.++      xxxxx        xxxxx          xxxxx
-study_list      +..++  .+...     +....  .+...   ....+      ++.++      xxxxx        xxxxx          xxxxx
-download        +..++  .+...     +....  .+...   .....      ++.++      xxxxx        xxxxx          xxxxx
-doubt           x..xx  .x...     +....  .+...   ....x      xx.xx      xxxxx        xxxxx          xxxxx
-holder          xxxxx  xxxxx     xxxxx  xxxxx   xxxxx      ++.++      xxxxx        xxxxx          xxxxx
-own_upload      xxxxx  xxxxx     xxxxx  xxxxx   xxxxx      +..++      xxxxx        xxxxx          xxxxx
-order           +..++  .+...     xxxxx  xxxxx   xxxxx      ++.++      xxxxx        xxxxx          xxxxx
-draft           .....  .....     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
-sign            x..xx  .x...     +....  .+...   xx.xx      xx.xx      xxxxx        xxxxx          xxxxx
-acknowledge     +..++  .+...     x....  .x...   xx.xx      xx.xx      xxxxx        xxxxx          xxxxx
-report_read     +..++  .+...     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
-feedback        +..++  .+...     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
-feedback_give   +..++  .+...     x....  .x...   .....      .....      xxxxx        xxxxx          xxxxx
-feedback_rate   x..xx  .x...     +....  .+...   .....      .....      xxxxx        xxxxx          xxxxx
-document_void   +..++  .+...     x....  .x...   ....x      .....      xxxxx        xxxxx          xxxxx
-study_search    +..++  .+...     +....  .+...   ....+      ++o++      xxxxx        xxxxx          xxxxx
-study_grant     +..++  .+...     +....  .+...   .....      ++.++      xxxxx        xxxxx          xxxxx
-no_doubt        xxxxx  xxxxx     xxxxx  xxxxx   xxxxx      .....      xxxxx        xxxxx          xxxxx
-no_preview      .....  .....     .....  .....   .....      .....      xxxxx        xxxxx          xxxxx
-timeline        ++.++  ++.++     ++..+  ++..+   ++.++      ++.++      xxxxx        xxxxx          +++++
-envelope_page   ++.++  ++.++     ++..+  ++..+   ++.++      ++.++      xxxxx        xxxxx          xxxxx
-dispatch_read   xx.xx  xx.xx     xx..x  xx..x   ++.++      xx.xx      xxxxx        xxxxx          xxxxx
-"""
 
-# Which right each URL with an object asks for, what kind of object its address names, and a body it understands.
-# (A body that the service refuses after it has asked for permission is as good as one that it takes.)
-OBJECTS = """
-patient_read    GET    /patients/{id}                                    patient
-patient_read    GET    /api/patients/{id}                                patient
-patient_write   PATCH  /api/patients/{id}                                patient  {"version": 999, "name": "x"}
-patient_merge   POST   /api/patients/{id}/merge                          patient  {"target": "$twin", "reason": "x"}
-patient_merge   POST   /api/patients/{id}/unmerge                        patient  {"reason": "x"}
-envelope        GET    /consultations/{id}                               consultation
-timeline        GET    /api/consultations/{id}/timeline                  consultation
-form            GET    /consultations/{id}/edit                          consultation
-form            GET    /api/consultations/{id}/request                   consultation
-form            PUT    /api/consultations/{id}/request                   consultation  {"version": 999, "content": {}, "questions": []}
-form            DELETE /api/consultations/{id}                           consultation
-form            POST   /api/consultations/{id}/consents                  consultation  {"text_version": "v", "signer": "x", "mode": "witnesses"}
-form            POST   /api/consultations/{id}/consents/{consent}/withdraw  consultation  {"reason": "x"}
-share           POST   /api/consultations/{id}/studies/{uid}/end         consultation  {"reason": "x"}
-dispatch_read   GET    /api/consultations/{id}/targets                   consultation
-clinic_step     POST   /api/consultations/{id}/submit                    consultation  {"version": 999}
-clinic_step     POST   /api/consultations/{id}/resubmit                  consultation  {"version": 999}
-clinic_step     POST   /api/consultations/{id}/complete                  consultation  {"version": 999, "content": {}, "questions": []}
-clinic_step     POST   /api/consultations/{id}/withdraw                  consultation  {"reason": "x"}
-clinic_step     POST   /api/consultations/{id}/windows                   consultation  {"windows": [{"start": "2026-12-01T01:00:00Z", "end": "2026-12-01T02:00:00Z"}]}
-take_over       POST   /api/consultations/{id}/take-over                 consultation  {"reason": "x"}
-dispatch        POST   /api/consultations/{id}/receive                   consultation  {}
-return          POST   /api/consultations/{id}/return                    consultation  {"items": [{"item": "x"}], "version": 999}
-dispatch        POST   /api/consultations/{id}/reject                    consultation  {"reason": "x"}
-dispatch        POST   /api/consultations/{id}/offer                     consultation  {"version": 999}
-dispatch        POST   /api/consultations/{id}/reassign                  consultation  {"reason": "x"}
-dispatch        POST   /api/consultations/{id}/escalate                  consultation  {}
-expert_step     POST   /api/consultations/{id}/accept                    consultation  {}
-expert_step     POST   /api/consultations/{id}/decline                   consultation  {"reason": "x"}
-expert_step     POST   /api/consultations/{id}/release                   consultation  {"reason": "x"}
-expert_step     POST   /api/consultations/{id}/start-review              consultation  {}
-expert_step     POST   /api/consultations/{id}/request-material          consultation  {"items": [{"item": "x"}]}
-expert_step     POST   /api/consultations/{id}/continue-without          consultation  {"reason": "x"}
-both_sides      POST   /api/consultations/{id}/schedule                  consultation  {"at": "2026-12-01T01:00:00Z"}
-both_sides      POST   /api/consultations/{id}/reschedule                consultation  {"at": "2026-12-01T01:00:00Z", "reason": "x"}
-both_sides      POST   /api/consultations/{id}/check-in                  consultation  {}
-both_sides      POST   /api/consultations/{id}/no-show                   consultation  {}
-both_sides      POST   /api/consultations/{id}/cancel                    consultation  {"reason": "x", "fault": "clinic"}
-convert         POST   /api/consultations/{id}/convert                   consultation  {"reason": "x"}
-material        POST   /api/consultations/{id}/provide-material          consultation  {}
-void            POST   /api/consultations/{id}/enter-in-error            consultation  {"reason": "x"}
-step_share      POST   /api/consultations/{id}/studies                   consultation  {"study_uid": "$uid"}
-document_write  POST   /api/consultations/{id}/documents                 consultation  $document
-document_void   POST   /api/documents/{id}/void                          document  {"reason": "x"}
-document_read   GET    /api/documents/{id}/pages/{n:\\d{1,4}}            document
-room            GET    /consultations/{id}/room                          consultation
-room            POST   /api/consultations/{id}/session                   consultation  {}
-room            GET    /api/consultations/{id}/ice                       consultation
-room            GET    /api/consultations/{id}/messages                  consultation
-room            POST   /api/consultations/{id}/messages                  consultation  {"client_id": "c", "text": "x"}
-room            POST   /api/sessions/{id}/finish                         session  {}
-room            POST   /api/sessions/{id}/undo-finish                    session  {}
-pixels          POST   /api/consultations/{id}/studies/{uid}/view        consultation  {}
-study_grant     POST   /api/studies/{uid}/open                           study  {}
-pixels          GET    /studies/{uid}                                    study
-download        GET    /api/studies/{uid}/original                       study
-doubt           POST   /api/studies/{uid}/wrong-patient                  study  {"consultation": "$consultation", "reason": "x"}
-holder          GET    /api/studies/{uid}                                study
-holder          GET    /api/studies/{uid}/candidates                     study
-holder          POST   /api/studies/{uid}/match                          study  {"patient": "$patient"}
-holder          POST   /api/studies/{uid}/unmatch                        study  {}
-no_doubt        POST   /api/studies/{uid}/settle                         study  {"right": true, "reason": "x"}
-no_doubt        POST   /api/corrections/{id}/undo                        study  {}
-no_doubt        GET    /api/quarantine/{id}                              study
-no_doubt        GET    /api/quarantine/{id}/thumbnail                    study
-no_doubt        POST   /api/quarantine/{id}                              study  {"decision": "keep"}
-own_upload      GET    /api/uploads/{id}                                 upload
-own_upload      PUT    /api/uploads/{id}                                 upload  $bytes
-own_upload      POST   /api/uploads/{id}/finish                          upload  {}
-own_upload      DELETE /api/uploads/{id}                                 upload
-order           GET    /orders/{id}                                      order
-order           POST   /api/orders/{id}/void                             order  {"reason": "x"}
-envelope_page   GET    /consultations/{id}/report                        consultation
-draft           POST   /api/consultations/{id}/report                    consultation  {}
-draft           POST   /api/consultations/{id}/key-images                consultation  $image
-draft           GET    /api/reports/{id}                                 report
-draft           PUT    /api/reports/{id}                                 report  {"version": 999, "content": {}}
-draft           POST   /api/reports/{id}/key-images                      report  $image
-draft           GET    /api/reports/{id}/key-images/{digest:[0-9a-f]{64}}  report
-sign            POST   /api/reports/{id}/preview                         report  {"version": 999}
-no_preview      GET    /api/reports/{id}/preview/{version:\\d{1,9}}/{key:[0-9.]{1,20}}/{n:\\d{1,3}}  report
-sign            POST   /api/reports/{id}/sign                            report  {"version": 999}
-sign            POST   /api/reports/{id}/approve                         report  {"version": 999}
-draft           POST   /api/consultations/{id}/reviewer                  consultation  {"membership": "x"}
-draft           POST   /api/consultations/{id}/reviewer/withdraw         consultation  {"membership": "x"}
-sign            POST   /api/consultations/{id}/amend                     consultation  {"reason": "x"}
-sign            POST   /api/consultations/{id}/append                    consultation  {"reason": "x"}
-sign            POST   /api/consultations/{id}/drop-revision             consultation  {}
-acknowledge     POST   /api/consultations/{id}/acknowledge               consultation  {}
-feedback        GET    /api/consultations/{id}/feedback                  consultation
-feedback_give   POST   /api/consultations/{id}/feedback                  consultation  {"version": 999}
-feedback_rate   POST   /api/consultations/{id}/rating                    consultation  {}
-report_read     POST   /api/report-versions/{id}/open                    version  {}
-report_read     GET    /api/report-versions/{id}/pages/{n:\\d{1,3}}      version
-report_read     GET    /api/report-versions/{id}/pdf                     version
-report_read     GET    /api/report-versions/{id}/text                    version
-study_search    GET    /dicom-web/studies/{study}/series                 study
-study_search    GET    /dicom-web/studies/{study}/instances              study
-study_search    GET    /dicom-web/studies/{study}/series/{series}/instances  study
-download        GET    /dicom-web/studies/{study}                        study
-download        GET    /dicom-web/studies/{study}/series/{series}        study
-download        GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}  study
-study_list      GET    /dicom-web/studies/{study}/metadata               study
-study_list      GET    /dicom-web/studies/{study}/series/{series}/metadata  study
-study_list      GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/metadata  study
-pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}  study
-pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered  study
-pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail  study
-pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/bulkdata/{path:.+}  study
-pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/rendered  study
-pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/thumbnail  study
-pixels          GET    /dicom-web/studies/{study}/series/{series}/instances/{instance}/waveform  study
-pixels          GET    /dicom-web/studies/{study}/series/{series}/rendered  study
-pixels          GET    /dicom-web/studies/{study}/series/{series}/thumbnail  study
-pixels          GET    /dicom-web/studies/{study}/rendered               study
-pixels          GET    /dicom-web/studies/{study}/thumbnail              study
-"""
+def read_tables() -> dict[str, list[str]]:
+    """The lines under each heading of permissions.txt."""
+    tables: dict[str, list[str]] = {}
+    for line in Path(__file__).with_name("permissions.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            tables[line.strip("[]")] = found = []
+        elif line and not line.startswith("#"):
+            found.append(line)
+    return tables
 
-# URLs without an object: one character each for the nine people above and, last, for nobody signed in.
-# In the address the clinic stands for {id}, where it names a place or somebody in it.
-PLAIN = """
-GET    /                                       +++++++++!
-GET    /login                                  ++++++++++
-GET    /setup                                  ..........
-GET    /place                                  +++++++++!
-GET    /password                               +++++++++!
-GET    /patients                               ++xxx+xxx!
-POST   /api/worklist                           ++++++xxx!  {"tab": "todo"}
-GET    /api/shell                              +++++++++!
-GET    /admin/staff                            xxxxxx+++!
-GET    /admin/organisations                    xxxxxx+++!
-GET    /admin/devices                          xxxxxx+xx!
-POST   /api/devices                            xxxxxx+xx!  {"name": "", "calling": ""}
-PATCH  /api/devices/{id}                       xxxxxx+xx!  {"version": 999, "name": "", "calling": ""}
-POST   /api/devices/{id}/end                   xxxxxx+xx!  {}
-POST   /api/devices/{id}/echo                  xxxxxx+xx!  {}
-GET    /admin/forwards                         xxxxxx+xx!
-POST   /api/forward-destinations               xxxxxx+xx!  {"name": ""}
-PATCH  /api/forward-destinations/{id}          xxxxxx+xx!  {"version": 999, "name": ""}
-POST   /api/forward-destinations/{id}/end      xxxxxx+xx!  {}
-POST   /api/forward-destinations/{id}/retry    xxxxxx+xx!  {}
-POST   /api/forward-destinations/{id}/drop     xxxxxx.xx!  {"study": "1.2.826.9"}
-POST   /api/forward-rules                      xxxxxx+xx!  {"destination": ""}
-POST   /api/forward-rules/{id}/end             xxxxxx+xx!  {}
-GET    /studies/fetch                          xxxxx+xxx!
-POST   /api/fetch/search                       xxxxx+xxx!  {"device": ""}
-POST   /api/fetch                              xxxxx.xxx!  {"device": "", "studies": ["1.2.826.9"]}
-GET    /api/fetch/{id}                         xxxxx.xxx!
-DELETE /api/fetch/{id}                         xxxxx.xxx!
-GET    /admin/tokens                           xxxxxx+xx!
-POST   /api/tokens                             xxxxxx+xx!  {}
-POST   /api/tokens/{id}/end                    xxxxxx+xx!  {}
-GET    /api/changes                            xxxxx+xxx!
-GET    /audit                                  +++++++++!
-GET    /events                                 +++++++++!
-GET    /socket                                 ++++++xxx!
-POST   /api/login                              ++++++++++  {}
-GET    /api/session                            +++++++++!
-POST   /api/session/unlock                     +++++++++!  {}
-POST   /api/place                              +++++++++!  {}
-POST   /api/password                           +++++++++!  {}
-POST   /api/setup                              ++++++++++  {}
-GET    /api/organisations                      +++++++++!
-POST   /api/organisations                      xxxxxxx+x!  {"name": "", "tier": "city", "kind": "hospital"}
-PATCH  /api/organisations/{id}                 xxxxxx++x!  {"version": 999}
-POST   /api/organisations/{id}/links           xxxxxxx+x!  {"b": "nowhere", "kind": "nothing"}
-GET    /api/organisations/{id}/staff           xxxxxx+++!
-POST   /api/organisations/{id}/staff           xxxxxx+xx!  {"login": "new.one", "name": "新", "role": "clinic_doctor"}
-POST   /api/organisations/{id}/memberships     xxxxxx+xx!  {"login": "colleague", "role": "technician"}
-PATCH  /api/memberships/{id}                   xxxxxx+xx!  {"version": 999}
-POST   /api/memberships/{id}/end               xxxxxx+xx!  {}
-PATCH  /api/staff/{id}                         xxxxxx++x!  {"version": 999, "name": "x"}
-POST   /api/staff/{id}/disable                 xxxxxx++x!  {}
-POST   /api/staff/{id}/enable                  xxxxxx++x!  {}
-POST   /api/staff/{id}/password                xxxxxx++x!  {"password": "short"}
-GET    /api/audit                              +++++++++!
-POST   /api/patients/search                    ++xxx+xxx!  {"text": "x"}
-POST   /api/patients/duplicates                ++xxx+xxx!  {}
-POST   /api/patients                           ++xxx+xxx!  {"name": "甲"}
-GET    /consultations/new                      ++xxxxxxx!
-GET    /api/targets                            ++xxxxxxx!
-POST   /api/consultations                      ++xxxxxxx!  {"patient": 1}
-POST   /api/consultations/stat                 ++xxxxxxx!  {}
-POST   /api/his-text                           ++xxxxxxx!  {"text": "x"}
-POST   /api/uploads                            xxxxx+xxx!  {"size": 0}
-POST   /api/uploads/whole                      xxxxx+xxx!  $nothing
-GET    /upload                                 xxxxx+xxx!
-GET    /api/orders                             ++xxx+xxx!
-POST   /api/orders                             ++xxx+xxx!  {}
-GET    /orders                                 ++xxx+xxx!
-GET    /orders/new                             ++xxx+xxx!
-GET    /studies                                xxxxx+xxx!
-GET    /studies/unmatched                      xxxxx+xxx!
-GET    /studies/quarantine                     xxxxx+xxx!
-GET    /api/studies                            xxxxx+xxx!
-GET    /api/quarantine                         xxxxx+xxx!
-GET    /studies/corrections                    xxxxx+xxx!
-GET    /api/corrections                        xxxxx+xxx!
-POST   /api/corrections                        xxxxx+xxx!  {}
-GET    /inbox                                  ++xxxxxxx!
-GET    /verify                                 ++++++++++
-GET    /verify/{code}                          ..........
-POST   /api/verify                             ++++++++++  $bytes
-POST   /api/verify/{code}                      ++++++++++  $bytes
-POST   /dicom-web/studies                      xxxxx+xxx!  $nothing
-POST   /dicom-web/studies/{study}              xxxxx+xxx!  $nothing
-GET    /dicom-web/studies                      ++++++xxx!
-GET    /dicom-web/series                       ++++++xxx!
-GET    /dicom-web/instances                    ++++++xxx!
-GET    /dicom-web/                             ++++++xxx!
-OPTIONS /dicom-web/                            ++++++xxx!
-GET    /wado                                   ++++++xxx!
-GET    /healthz                                ++++++++++
-GET    /readyz                                 ++++++++++
-GET    /metrics                                ++++++++++
-POST   /csp-report                             ++++++++++  {}
-GET    /root.crt                               ..........
-GET    /static/{path:.+}                       ..........
-POST   /api/logout/everywhere                  +++++++++!  {}
-POST   /api/logout                             +++++++++!  {}
-"""
+
+TABLES = read_tables()
 
 
 def read_rights() -> dict[tuple[str, str], str]:
-    head, *lines = [x.split() for x in RIGHTS.strip().splitlines()]
+    head, *lines = [x.split() for x in TABLES["rights"]]
     return {(line[0], person): cell for line in lines for person, cell in zip(head, line[1:], strict=True)}
 
 
@@ -329,7 +62,7 @@ EXPECTED = read_rights()
 
 def lines_of(table: str, columns: int) -> list[list[str]]:
     """The words of each line; whatever follows the columns is the body."""
-    return [[*(found := line.split(None, columns)), *[""] * (columns + 1 - len(found))] for line in table.strip().splitlines()]
+    return [[*(found := line.split(None, columns)), *[""] * (columns + 1 - len(found))] for line in TABLES[table]]
 
 
 # -- the five cases ----------------------------------------------------------------------------------------------------
@@ -584,7 +317,7 @@ async def asker(open_browser, city, scene, monkeypatch):
 async def test_everybody_gets_exactly_what_the_table_says_and_not_yours_looks_like_absent(person, asker, scene):
     ask = await asker(person)
     wrong, leaks = [], []
-    for right, method, path, kind, body in lines_of(OBJECTS, 4):
+    for right, method, path, kind, body in lines_of("objects", 4):
         absent_things = scene.things["absent"]
         cells = EXPECTED[right, person]
         absent = ("", "")
@@ -604,7 +337,7 @@ async def test_everybody_gets_exactly_what_the_table_says_and_not_yours_looks_li
 
 async def test_nobody_gets_anything_without_signing_in(open_browser, scene, monkeypatch):
     ask = Asker(await open_browser(), monkeypatch)
-    for _right, method, path, kind, body in lines_of(OBJECTS, 4):
+    for _right, method, path, kind, body in lines_of("objects", 4):
         got, _ = await ask(method, scene.address(path, kind, "own"), body, scene.things["own"])
         assert got == "!", (method, path)
 
@@ -633,7 +366,7 @@ async def test_everything_that_has_no_object(open_browser, app, asker, city, sce
     }
     for n, person in enumerate([*PEOPLE, ""]):
         ask = await asker(person) if person else Asker(await open_browser(), monkeypatch)
-        for method, path, cells, body in lines_of(PLAIN, 3):
+        for method, path, cells, body in lines_of("plain", 3):
             address = next((path.replace("{id}", about[x]) for start, x in ABOUT_ONESELF.items() if path.startswith(start)), path)
             address = re.sub(r"\{lang[^}]*\}", "en", re.sub(r"\{(study|code|path)[^}]*\}", "1.2.3", address))
             got, _ = await ask(method, address, body, {})
@@ -643,6 +376,6 @@ async def test_everything_that_has_no_object(open_browser, app, asker, city, sce
 
 
 def test_every_route_stands_in_the_tables_once():
-    listed = [(x[1], x[2]) for x in lines_of(OBJECTS, 4)] + [(x[0], x[1]) for x in lines_of(PLAIN, 3)]
+    listed = [(x[1], x[2]) for x in lines_of("objects", 4)] + [(x[0], x[1]) for x in lines_of("plain", 3)]
     assert sorted(listed) == sorted((x.method, x.path) for x in all_routes())
-    assert {x[0] for x in lines_of(OBJECTS, 4)} == {right for right, _ in EXPECTED}
+    assert {x[0] for x in lines_of("objects", 4)} == {right for right, _ in EXPECTED}
