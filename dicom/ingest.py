@@ -20,6 +20,7 @@ from dicom.header import needs_worker, read_header
 from dicom.jobs import Job
 from dicom.labels import header_from_json
 from dicom.model import Header, IngestResult, Limits, PixelKind, PixelLayout
+from dicom.packs.append import storage_error
 from dicom.packs.staging import RESERVE, Staging
 from dicom.part10 import FileHead, build_prefix, split_file
 from dicom.workers.pool import WorkerPool
@@ -139,7 +140,10 @@ class Ingestor:
         header: Header | None = None
         try:
             await self._receive(body, received)
-            head, header = await self._read(received)
+            try:
+                head, header = await self._read(received)
+            except OSError as error:  # the staging file cannot be read again
+                raise storage_error(error) from error
             if study_uid is not None and header.study_uid != study_uid:
                 raise RefusedError(code="wrong_study")
             if not received.digest:

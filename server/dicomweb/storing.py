@@ -125,6 +125,9 @@ async def _store_parts(
     except TimeoutError:
         cut = BadQueryError(code="cut_multipart")
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception) and cut is None:
+            raise outcome  # left out of the results, it would be a success that nobody had
     return [outcome for outcome in outcomes if isinstance(outcome, IngestResult)], cut
 
 
