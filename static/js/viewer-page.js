@@ -1,5 +1,6 @@
 // The reading room: the viewer fills the page and listens to all its keys; the tools fade while only the image matters.
 import { api, signInAgain } from './api.js';
+import { slowGraphics } from './graphics.js';
 import { t } from './i18n.js';
 import { el, icon } from './ui.js';
 
@@ -24,8 +25,9 @@ async function openStudy() {
 async function start() {
   room.replaceChildren();
   try {
-    const [{ mountViewer }] = await Promise.all([import(room.dataset.viewer), openStudy()]);
+    const [{ mountViewer }, cpu] = await Promise.all([import(room.dataset.viewer), slowGraphics(), openStudy()]);
     viewer = mountViewer(room, {
+      cpu,
       studyUid: data.studyUid,
       identity: data.identity,
       t,

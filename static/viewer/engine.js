@@ -28,8 +28,28 @@ export const MEASURING = ['length', 'probe'];
 const CACHE_BYTES = 768 * 1024 * 1024;
 let started = false;
 
+/**
+ * Cornerstone asks WebGL what it can do as it reads the first image, also when it will not draw with it, and keeps the
+ * answer. Where the processor draws WebGL that question holds the page for seconds: it is asked here, answered "none".
+ */
+function askWithoutWebgl() {
+  const { getContext } = HTMLCanvasElement.prototype;
+  HTMLCanvasElement.prototype.getContext = function plain(kind, ...more) {
+    return kind.includes('webgl') ? null : getContext.call(this, kind, ...more);
+  };
+  try {
+    core.canRenderFloatTextures();
+  } finally {
+    HTMLCanvasElement.prototype.getContext = getContext;
+  }
+}
+
 /** Start the engine. Without WebGL, or with `cpu`, images are drawn by the processor: slower, same pixels. */
 export function startEngine({ cpu = false } = {}) {
+  if (cpu && !core.getShouldUseCPURendering()) {
+    askWithoutWebgl();
+    core.setUseCPURendering(true); // before init, which then asks nothing either
+  }
   if (!started) {
     core.init({ rendering: { webGlContextCount: 2 } });
     core.cache.setMaxCacheSize(CACHE_BYTES);
@@ -61,7 +81,6 @@ export function startEngine({ cpu = false } = {}) {
     });
     started = true;
   }
-  if (cpu && !core.getShouldUseCPURendering()) core.setUseCPURendering(true);
 }
 
 /** True when the processor draws (no WebGL, or asked for). */

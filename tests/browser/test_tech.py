@@ -249,6 +249,8 @@ async def test_an_expert_doubts_a_study_and_the_technician_settles_it(site, city
     consultation = await app[keys.WORK].run(share_with_expert, city, study, order.patient)
     expert = await site.enter("expert", city.expert, f"/studies/{study}?consultation={consultation}")
     await until(expert, "Boolean(window.viewer?.currentImage())", seconds=40)
+    # This Chromium has no graphics card: the page finds that out and draws without WebGL.
+    assert await expert.evaluate("import('/static/js/graphics.js').then(({ slowGraphics }) => slowGraphics())") is True
     assert "周小雨" in await expert.inner_text(".banner-name")
     await look(expert, shots, "reading")
     await expert.click("#doubt")

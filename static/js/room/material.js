@@ -1,6 +1,7 @@
 // Images, ECG and documents beside the video. The viewer is loaded when the first study is opened.
 import { api, signInAgain } from '../api.js';
 import { mountDocument } from '../document-viewer.js';
+import { slowGraphics } from '../graphics.js';
 import { lang, t } from '../i18n.js';
 import { el, icon } from '../ui.js';
 
@@ -74,11 +75,13 @@ export class Material {
     this.stage.replaceChildren(host);
     const grant = () => api('POST', `/api/consultations/${this.data.consultation}/studies/${encodeURIComponent(item.uid)}/view`, {});
     try {
+      const slow = slowGraphics();
       await grant();
       const { mountViewer } = await import('/static/dist/viewer/viewer.js');
+      const cpu = await slow;
       if (this.shown !== item) return;
       this.viewer = mountViewer(host, {
-        studyUid: item.uid, identity: this.data.identity, t, lang, iconsUrl: '/static/dist/icons.svg', ecgModule: '/static/ecg/ecg.js', signIn: signInAgain,
+        cpu, studyUid: item.uid, identity: this.data.identity, t, lang, iconsUrl: '/static/dist/icons.svg', ecgModule: '/static/ecg/ecg.js', signIn: signInAgain,
         // Whoever writes the report listens; for the others there is no such button.
         onKeyImage: this.data.expert ? (image) => keepImage(this.data.consultation, image) : undefined,
       });

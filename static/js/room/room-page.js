@@ -1,6 +1,7 @@
 // The room page: precheck, lobby, meeting, end. Everything else is in the modules beside this one.
 import { api, pageData } from '../api.js';
 import { t } from '../i18n.js';
+import { slowGraphics } from '../graphics.js';
 import { confirm, dialog, el, icon, showProblem, toast } from '../ui.js';
 import { Call } from './call.js';
 import { Chat } from './chat.js';
@@ -16,6 +17,8 @@ const data = pageData();
 const me = document.body.dataset.me;
 const FIRST_SIGHT_MS = 6000;
 const seen = `huizhen:precheck:${data.consultation}`;
+
+if (data.studies.length) slowGraphics(); // while nothing is said yet
 
 const room = {
   stage: 'precheck', // precheck | joining | lobby | in | ended | closed
