@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fuzz import scopes
+from tests.fuzz._world import World
 
 
 async def test_every_door_of_random_worlds_shows_what_the_oracle_permits_and_no_more():
@@ -16,12 +17,12 @@ async def test_every_door_of_random_worlds_shows_what_the_oracle_permits_and_no_
 
 @pytest.mark.parametrize("wrong", ["too little", "too much"])
 async def test_an_oracle_that_permits_something_else_objects(monkeypatch, wrong):
-    real = scopes.World.permitted
+    real = World.permitted
 
     def other(self, who, *, pixels):
         seen = real(self, who, pixels=pixels)
         return seen[1:] if wrong == "too little" else [*self.held]
 
-    monkeypatch.setattr(scopes.World, "permitted", other)
+    monkeypatch.setattr(World, "permitted", other)
     found = await scopes.explore(3)
     assert found.failures

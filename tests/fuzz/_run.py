@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -39,6 +40,17 @@ class Findings:
         memory = ", ".join(f"{key} {mb} MB" for key, mb in sorted(self.pss.items()))
         lines = [f"{self.name}: {self.ran}, failures {len(self.failures)}", f"  {what}"]
         return "\n".join(lines + ([f"  most PSS: {memory}"] if memory else []) + [f"  {x}" for x in self.failures[:50]])
+
+
+class Errors(logging.Handler):
+    """What was logged as an error: nothing that is sent may cause one."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record) -> None:
+        self.lines.append(self.format(record).replace("\n", " ⏎ ")[-600:])
 
 
 def pss_mb(pid: int) -> int:

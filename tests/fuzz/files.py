@@ -272,16 +272,7 @@ async def survive(house: House, organisation: str, data: bytes) -> tuple[str, fl
     return "stored", slowest
 
 
-class _Errors(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.lines: list[str] = []
-
-    def emit(self, record) -> None:
-        self.lines.append(self.format(record).replace("\n", " ⏎ ")[-600:])
-
-
-async def one(house: House, found: _run.Findings, errors: _Errors, seed: int, number: int) -> None:
+async def one(house: House, found: _run.Findings, errors: _run.Errors, seed: int, number: int) -> None:
     """Run one case and note what it did."""
     name, data = mutant(seed, number)
     wrong = ""
@@ -316,7 +307,7 @@ async def ask_again(house: House, found: _run.Findings, seed: int) -> None:
 
 async def search(count: int, *, seed: int = _run.SEED, first: int = 0, tell=lambda _found: None) -> _run.Findings:
     """Run `count` cases from `first` on."""
-    found, errors = _run.Findings("mutated files"), _Errors()
+    found, errors = _run.Findings("mutated files"), _run.Errors()
     logging.getLogger().addHandler(errors)
     try:
         for start in range(first, first + count, A_HOUSE):

@@ -325,16 +325,7 @@ class Ground:
         assert association not in self.listener._pending
 
 
-class _Errors(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.lines: list[str] = []
-
-    def emit(self, record) -> None:
-        self.lines.append(self.format(record).replace("\n", " ⏎ ")[-600:])
-
-
-async def one(ground: Ground, found: _run.Findings, errors: _Errors, seed: int, number: int) -> None:
+async def one(ground: Ground, found: _run.Findings, errors: _run.Errors, seed: int, number: int) -> None:
     """Run one conversation."""
     chance, proposal, units, data, calls = conversation(seed, number)
     wrong, before = "", time.process_time()
@@ -363,7 +354,7 @@ async def one(ground: Ground, found: _run.Findings, errors: _Errors, seed: int, 
 
 async def search(count: int, *, seed: int = _run.SEED, first: int = 0, tell=lambda _found: None) -> _run.Findings:
     """Run conversations from `first` on until `count` PDUs have gone."""
-    found, errors = _run.Findings("mutated PDUs"), _Errors()
+    found, errors = _run.Findings("mutated PDUs"), _run.Errors()
     logging.getLogger().addHandler(errors)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: errors.lines.append(str(context.get("exception") or context["message"])))

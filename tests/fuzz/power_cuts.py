@@ -17,7 +17,7 @@ HISTORIES = 15
 def main() -> int:
     """Status 1, with the seed and the place, at the first cut that loses something."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--points", type=int, default=3000)
+    options.add_argument("--points", "--count", dest="points", type=int, default=3000)
     options.add_argument("--seed", type=int, default=100)
     given = options.parse_args()
     logging.disable(logging.WARNING)  # every image is recovered, and says so

@@ -12,280 +12,28 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import re
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from aiohttp import CookieJar
-from aiohttp.test_utils import TestServer
-
-from consult import model as m
-from consult import patient as p
-from consult.people import Organisation, OrganisationId, OrganisationKind, Role, Tier
-from consult.studying import report_wrong_patient
 from dicom.network import dimse, pdu
 from dicom.network.dimse import response_to
 from dicom.network.negotiation import PATIENT_FIND, STUDY_FIND, STUDY_GET, STUDY_MOVE
 from dicom.network.ports import Address
 from dicom.network.records import parse_record, record, write_record
-from dicom.network.scp import Listener
 from dicom.network.scu import open_association
 from dicom.network.terms import NetworkLimits
-from server import keys
-from server.app import create_app
-from server.auth.passwords import Passwords
-from server.auth.people import actor_of
-from server.auth.tokens import make_token
-from server.dicomweb.ports import ARCHIVE
-from server.dimse.running import DIMSE
-from server.settings import Settings
-from server.storage.devices import DeviceRow
-from tests.archive.files import make
-from tests.city import PASSWORD, City, add_person
-from tests.conftest import Browser, TestClock, sign_in
 from tests.fuzz import _run
-from tests.fuzz.pdus import Shelf
-from tests.network.conftest import House
+from tests.fuzz._ground import Doors, Ground
+from tests.fuzz._world import WHO, Thing, imagine
 
 MEMORY = "/dev/shm"
 AT_ONCE = 6
 A_CITY = 40  # worlds in one application; those before must not be seen either
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
-NAMES = ["王^小明", "WANG^XIAOMING", "Li^Si=李^四", "欧阳^娜娜", ""]
-ROLES = {
-    "doctor": Role.CLINIC_DOCTOR, "colleague": Role.CLINIC_DOCTOR, "expert": Role.EXPERT, "expert2": Role.EXPERT, "released": Role.EXPERT,
-    "dispatcher": Role.DISPATCHER, "admin": Role.ORG_ADMIN, "tech0": Role.TECHNICIAN, "tech1": Role.TECHNICIAN, "tech2": Role.TECHNICIAN,
-}  # fmt: skip
-HOME = {"doctor": 0, "colleague": 0, "admin": 0, "tech0": 0, "tech1": 1, "tech2": 2}  # everybody else is at 2, the centre
-WHO = [*ROLES, "token0", "token1", "token2", "device0", "device1", "device2"]
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """One instance as one organisation holds it."""
-
-    organisation: int
-    study: str
-    series: str
-    sop: str
-    modality: str
-    name: str
-
-
-@dataclass(slots=True)
-class World:
-    """What is so, in plain values; the oracle knows nothing else."""
-
-    number: int
-    held: list[Thing] = field(default_factory=list)
-    studies: list[str] = field(default_factory=list)
-    shared: list[set[str]] = field(default_factory=list)  # per consultation, shares in force
-    triage: list[bool] = field(default_factory=list)
-    matched: set[tuple[str, int]] = field(default_factory=set)  # (study, holder): of the referring doctor's patient
-    doubted: set[str] = field(default_factory=set)
-    quarantined: set[str] = field(default_factory=set)  # names that stand in quarantined files alone
-
-    def permitted(self, who: str, *, pixels: bool) -> list[Thing]:
-        """DOMAIN §6: what this person, program or device may be shown."""
-        kind, number = who.rstrip("0123456789"), who[-1]
-        if kind in {"tech", "device"}:  # their own site's, doubted and unmatched included
-            return [x for x in self.held if x.organisation == int(number)]
-        if kind == "token":  # the organisation's, but nothing in doubt: no technician looks at it there
-            waiting = {study for study, _holder in self.matched if study in self.doubted and (study, int(number)) in self.matched}
-            return [x for x in self.held if x.organisation == int(number) and x.study not in waiting]
-        seen: set[str] = set()
-        for shares, triage in zip(self.shared, self.triage, strict=True):
-            if who == "doctor" or (who == "expert" and not triage) or (who == "dispatcher" and triage and not pixels):
-                seen |= shares
-        if who == "doctor":  # their patient's, held at home
-            seen |= {study for study, holder in self.matched if holder == 0}
-        return [x for x in self.held if x.study in seen - self.doubted]
-
-
-def imagine(seed: int, number: int) -> tuple[World, random.Random, list[tuple[int, bytes]]]:
-    """World `number`, and the files to be stored: (organisation, bytes) in order."""
-    chance = random.Random(f"{seed}:{number}")
-    world, files = World(number), []
-    first: dict[tuple[int, str], Thing] = {}
-    for s in range(chance.choice([2, 3, 4])):
-        study, name = f"1.2.{number + 1}.{s + 1}", chance.choice(NAMES)
-        world.studies.append(study)
-        for n in range(chance.choice([1, 2, 3])):
-            series, sop = f"{study}.{n % 2 + 1}", f"{study}.{n % 2 + 1}.{n + 1}"
-            modality = chance.choice(["CT", "MR"])
-            # The same bytes in several places (custody), or each place its own.
-            own = chance.random() < 0.3
-            for place in chance.sample(range(3), chance.choice([1, 1, 2, 3])):
-                shown = f"{name or 'X'}{place}" if own else name
-                data = make(sop, study=study, series=series, PatientName=shown, Modality=modality,
-                            PatientID=f"W{number}", StudyDescription=f"world {number}")  # fmt: skip
-                files.append((place, data))
-                first[place, sop] = Thing(place, study, series, sop, modality, shown)
-                if chance.random() < 0.15:
-                    secret = f"QUARANTINED{number}^{place}"
-                    world.quarantined.add(secret)
-                    files.append((place, make(sop, study=study, series=series, PatientName=secret, Modality="PT")))
-    world.held = list(first.values())
-    return world, chance, files
-
-
-class Ground:
-    """One application with its doors, for some worlds one after the other."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.clock = TestClock()
-        self.passwords = Passwords(memory_kib=64, passes=1)
-        self.hash = self.passwords.hash_now(PASSWORD)
-
-    async def __aenter__(self):
-        self.app = create_app(Settings(data=self.root / "data"), clock=self.clock, passwords=self.passwords, background=False)
-        self.server = TestServer(self.app, auto_decompress=False)
-        await self.server.start_server()
-        await self.app[keys.ARCHIVE_STARTED].wait()
-        self.archive = self.app[ARCHIVE]
-        self.port = await self.app[DIMSE].listen("127.0.0.1", 0)
-        self.arrived = House()
-        self.arrived.add("HUIZHEN")
-        self.arrived.admit = lambda _call: _soon(self.arrived.devices["HUIZHEN"])
-        self.target = Listener(self.arrived, Shelf(self.archive), limits=NetworkLimits())
-        self.target_port = await self.target.listen("127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *_):
-        await self.target.close()
-        await self.server.close()
-
-    async def build(self, world: World, chance, files) -> Doors:
-        """The world in the archive and the database."""
-        work, n = self.app[keys.WORK], world.number
-        doors = Doors(self, world)
-
-        def people(uow):
-            for place, tier in enumerate((Tier.CLINIC, Tier.COUNTY, Tier.CITY)):
-                place_id = OrganisationId(uow.new_id())
-                doors.places.append(place_id)
-                uow.people.add_organisation(
-                    Organisation(id=place_id, name=f"W{n}-{place}", short_name=f"W{n}{place}", tier=tier, kind=OrganisationKind.HOSPITAL, phone="1")
-                )
-            for who, role in ROLES.items():
-                add_person(uow, doors.city, f"w{n}-{who}", doors.places[HOME.get(who, 2)], role, who, (), self.hash)
-            for place, home in enumerate(doors.places):
-                admin = add_person(uow, doors.city, f"w{n}-a{place}", home, Role.ORG_ADMIN, "a", (), self.hash)
-                actor = actor_of(uow.people.staff(admin.staff), uow.people.membership(admin.membership))
-                made = make_token(uow, actor=actor, name="t", rights=["search", "read"], days=9)
-                doors.tokens[f"token{place}"] = made.secret
-                for title, host, port in ((f"W{n}D{place}", "", 0), (f"W{n}T{place}", "127.0.0.1", self.target_port)):
-                    uow.devices.add(DeviceRow(
-                        id=uow.new_id(), organisation=home, name=title, called="HUIZHEN", calling=title, address="127.0.0.1", host=host,
-                        port=port, created_at=uow.now,
-                    ))  # fmt: skip
-
-        await work.run(people)
-        for place, data in files:
-            result = await self.archive.ingest(data, organisation=doors.places[place], source="fuzz")
-            assert result.outcome in {"stored", "duplicate", "conflict"}, result
-        holders = {(x.study, x.organisation) for x in world.held}
-
-        def clinic(uow):
-            doctor, expert = doors.person("doctor"), doors.person("expert")
-            patient = p.PatientId(uow.new_id())
-            uow.patients.add(p.Patient(id=patient, name="沈某", sex=p.Sex.FEMALE, birth_date=None, registered_by=doors.places[0],
-                                       created_at=uow.now))  # fmt: skip
-            for study, place in sorted(holders):
-                if chance.random() < 0.6:
-                    uow.studies.add_match(m.StudyMatch(
-                        id=uow.new_id(), study_uid=study, organisation=doors.places[place], patient=patient, order=None,
-                        method=m.MatchMethod.MANUAL, by=doors.person("tech0").membership, at=uow.now,
-                    ))  # fmt: skip
-                    world.matched.add((study, place))
-            for c in range(chance.choice([1, 2])):
-                case, triage = m.ConsultationId(uow.new_id()), chance.random() < 0.3
-                uow.consultations.add(m.Consultation(
-                    id=case, number=f"W{n}-{c}", patient=patient, organisation=doors.places[0], requested_by=doctor.membership,
-                    service=m.Service.IMAGING, mode=m.Mode.STORED, target_organisation=doors.places[2],
-                    state=m.State.TRIAGE if triage else chance.choice([m.State.ASYNC_REVIEW, m.State.REPORTING]),
-                    state_since=uow.now, created_at=uow.now, submitted_at=uow.now,
-                ))  # fmt: skip
-                parts = [(doctor, m.Part.REFERRING, None)]
-                if not triage:
-                    parts += [(expert, m.Part.EXPERT, None), (doors.person("released"), m.Part.EXPERT, uow.now)]
-                for person, part, until in parts:
-                    uow.consultations.add_participant(
-                        m.Participant(consultation=case, membership=person.membership, part=part, since=uow.now, until=until)
-                    )
-                shares = {study for study in world.studies if chance.random() < 0.6}
-                for study in sorted(shares):
-                    uow.consultations.add_share(m.StudyShare(consultation=case, study_uid=study, by=doctor.membership, since=uow.now))
-                revoked = {study for study in sorted(shares) if chance.random() < 0.2}
-                for study in revoked:
-                    uow.consultations.end_share(case, study, at=uow.now)
-                world.shared.append(shares - revoked)
-                world.triage.append(triage)
-                doors.cases.append(case)
-            for c, case in enumerate(doors.cases):
-                for study in sorted(world.shared[c]):
-                    if not world.triage[c] and chance.random() < 0.2 and study not in world.doubted:
-                        actor = actor_of(uow.people.staff(expert.staff), uow.people.membership(expert.membership))
-                        report_wrong_patient(uow, actor=actor, consultation=case, study_uid=study, reason="另一位患者")
-                        world.doubted.add(study)
-
-        await work.run(clinic)
-        return doors
-
-    async def revoke(self, doors: Doors, chance) -> None:
-        """A share ends while its study is open."""
-        c = chance.randrange(len(doors.cases))
-        for study in sorted(doors.world.shared[c] - doors.world.doubted)[:1]:
-            await self.app[keys.WORK].run(lambda uow: uow.consultations.end_share(doors.cases[c], study, at=uow.now))
-            doors.world.shared[c].discard(study)
-        self.clock.advance(seconds=2)
-
-
-async def _soon(value):
-    return value
-
-
-@dataclass
-class Doors:
-    """How everybody in a world gets in."""
-
-    ground: Ground
-    world: World
-    city: City = field(default_factory=City)
-    places: list = field(default_factory=list)
-    tokens: dict[str, str] = field(default_factory=dict)
-    cases: list = field(default_factory=list)
-    browsers: dict[str, Browser] = field(default_factory=dict)
-    asked: int = 0
-
-    def person(self, who: str):
-        return self.city.people[f"w{self.world.number}-{who}"]
-
-    async def get(self, who: str, path: str, accept: str = "application/dicom+json"):
-        """(status, headers, body)."""
-        if who not in self.browsers:
-            self.browsers[who] = Browser(self.ground.server, cookie_jar=CookieJar(unsafe=True))
-            if who not in self.tokens:
-                await sign_in(self.browsers[who], self.person(who).login)
-        headers = {"Accept": accept, "Accept-Encoding": "identity"}
-        if who in self.tokens:
-            headers["Authorization"] = f"Bearer {self.tokens[who]}"
-        self.asked += 1
-        async with self.browsers[who].get(path, headers=headers, allow_redirects=False) as answer:
-            body = await answer.read()
-        assert answer.status < 500, f"{path} {answer.status}"
-        for secret in self.world.quarantined:
-            assert secret.encode() not in body, f"{path} shows what is in quarantine"
-        return answer.status, answer.headers, body
-
-    async def close(self) -> None:
-        for browser in self.browsers.values():
-            await browser.session.close()
 
 
 def value(row: dict, tag: str):

@@ -1,0 +1,86 @@
+"""A random world in plain values, and the oracle: who may see what in it, by the domain's table and by nothing of ours."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from consult.people import Role
+from tests.archive.files import make
+
+NAMES = ["王^小明", "WANG^XIAOMING", "Li^Si=李^四", "欧阳^娜娜", ""]
+ROLES = {
+    "doctor": Role.CLINIC_DOCTOR, "colleague": Role.CLINIC_DOCTOR, "expert": Role.EXPERT, "expert2": Role.EXPERT, "released": Role.EXPERT,
+    "dispatcher": Role.DISPATCHER, "admin": Role.ORG_ADMIN, "tech0": Role.TECHNICIAN, "tech1": Role.TECHNICIAN, "tech2": Role.TECHNICIAN,
+}  # fmt: skip
+HOME = {"doctor": 0, "colleague": 0, "admin": 0, "tech0": 0, "tech1": 1, "tech2": 2}  # everybody else is at 2, the centre
+WHO = [*ROLES, "token0", "token1", "token2", "device0", "device1", "device2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One instance as one organisation holds it."""
+
+    organisation: int
+    study: str
+    series: str
+    sop: str
+    modality: str
+    name: str
+
+
+@dataclass(slots=True)
+class World:
+    """What is so, in plain values; the oracle knows nothing else."""
+
+    number: int
+    held: list[Thing] = field(default_factory=list)
+    studies: list[str] = field(default_factory=list)
+    shared: list[set[str]] = field(default_factory=list)  # per consultation, shares in force
+    triage: list[bool] = field(default_factory=list)
+    matched: set[tuple[str, int]] = field(default_factory=set)  # (study, holder): of the referring doctor's patient
+    doubted: set[str] = field(default_factory=set)
+    quarantined: set[str] = field(default_factory=set)  # names that stand in quarantined files alone
+
+    def permitted(self, who: str, *, pixels: bool) -> list[Thing]:
+        """DOMAIN §6: what this person, program or device may be shown."""
+        kind, number = who.rstrip("0123456789"), who[-1]
+        if kind in {"tech", "device"}:  # their own site's, doubted and unmatched included
+            return [x for x in self.held if x.organisation == int(number)]
+        if kind == "token":  # the organisation's, but nothing in doubt: no technician looks at it there
+            waiting = {study for study, _holder in self.matched if study in self.doubted and (study, int(number)) in self.matched}
+            return [x for x in self.held if x.organisation == int(number) and x.study not in waiting]
+        seen: set[str] = set()
+        for shares, triage in zip(self.shared, self.triage, strict=True):
+            if who == "doctor" or (who == "expert" and not triage) or (who == "dispatcher" and triage and not pixels):
+                seen |= shares
+        if who == "doctor":  # their patient's, held at home
+            seen |= {study for study, holder in self.matched if holder == 0}
+        return [x for x in self.held if x.study in seen - self.doubted]
+
+
+def imagine(seed: int, number: int) -> tuple[World, random.Random, list[tuple[int, bytes]]]:
+    """World `number`, and the files to be stored: (organisation, bytes) in order."""
+    chance = random.Random(f"{seed}:{number}")
+    world, files = World(number), []
+    first: dict[tuple[int, str], Thing] = {}
+    for s in range(chance.choice([2, 3, 4])):
+        study, name = f"1.2.{number + 1}.{s + 1}", chance.choice(NAMES)
+        world.studies.append(study)
+        for n in range(chance.choice([1, 2, 3])):
+            series, sop = f"{study}.{n % 2 + 1}", f"{study}.{n % 2 + 1}.{n + 1}"
+            modality = chance.choice(["CT", "MR"])
+            # The same bytes in several places (custody), or each place its own.
+            own = chance.random() < 0.3
+            for place in chance.sample(range(3), chance.choice([1, 1, 2, 3])):
+                shown = f"{name or 'X'}{place}" if own else name
+                data = make(sop, study=study, series=series, PatientName=shown, Modality=modality,
+                            PatientID=f"W{number}", StudyDescription=f"world {number}")  # fmt: skip
+                files.append((place, data))
+                first[place, sop] = Thing(place, study, series, sop, modality, shown)
+                if chance.random() < 0.15:
+                    secret = f"QUARANTINED{number}^{place}"
+                    world.quarantined.add(secret)
+                    files.append((place, make(sop, study=study, series=series, PatientName=secret, Modality="PT")))
+    world.held = list(first.values())
+    return world, chance, files
