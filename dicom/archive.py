@@ -65,7 +65,9 @@ class Archive:
         self.root = root
         self.limits = limits
         self.workers = workers
-        self.recovered = recovered
+        self.recovered, self.fault = recovered, fault
+        self.number_pack, self.forget_pack = committer.number_pack, pack_reader.forget  # for dicom/life/compact.py
+        self.id = committer.archive_id
         self._clock = clock
         self._committer = committer
         self._reader = reader
@@ -111,10 +113,8 @@ class Archive:
             connection.close()
             raise
         if recovered.damaged or recovered.missing:
-            log.warning(
-                "archive recovered",
-                extra={"damaged": len(recovered.damaged), "missing_packs": len(recovered.missing)},
-            )
+            found = {"damaged": len(recovered.damaged), "missing_packs": len(recovered.missing)}
+            log.warning("archive recovered", extra=found)
         packs = PackReader(root)
         packs.refuse(wrong)
         return cls(

@@ -56,6 +56,11 @@ class Committer:
         """Continue this pack instead of beginning a new one."""
         self._pack = pack
 
+    def number_pack(self) -> int:
+        """A number no pack has had, for compaction. Only on the writer's thread, as a command."""
+        self._next_pack += 1
+        return self._next_pack - 1
+
     def start(self) -> None:
         """Begin to take jobs."""
         self._thread = threading.Thread(target=self._run, name="archive-writer", daemon=True)
@@ -271,16 +276,14 @@ class Committer:
 
     def _pack_for_append(self) -> OpenPack:
         if self._pack is None:
-            number = self._next_pack
-            self._next_pack += 1
+            number = self.number_pack()
             self._pack = OpenPack.create(self._root, number, self.archive_id, self._fault)
         return self._pack
 
     def _publish(self, job: Job) -> None:
         """A staged body becomes a pack of its own. Its failure is its sender's alone."""
         assert job.staged is not None
-        number = self._next_pack
-        self._next_pack += 1
+        number = self.number_pack()
         try:
             offset, size = job.staged.publish(
                 self._root,

@@ -32,6 +32,9 @@ POINTS: tuple[str, ...] = (
     "checkpoint",
 )
 
+DROP_POINTS: tuple[str, ...] = ("drop.unlink", "drop.dirsync")
+"""When a compacted pack goes; its copies pass the points of any pack."""
+
 
 def no_fault(name: str) -> None:
     """The default: nothing happens."""

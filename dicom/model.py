@@ -63,6 +63,25 @@ class Limits:
     quotas: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """The removal of a study from an organisation, after its retention, by two people.
+
+    `series`: (Study Instance UID, Series Instance UID) as stored of everything shown under `study_uid`.
+    `stored_before`: ISO 8601; with anything that came later the study is not removed.
+    """
+
+    id: str
+    organisation: str
+    study_uid: str
+    series: tuple[tuple[str, str], ...]
+    stored_before: str
+    at: str
+    by: str
+    approved_by: str
+    reason: str
+
+
 class PixelKind(StrEnum):
     """How the pixels of a stored instance lie."""
 

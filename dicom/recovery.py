@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom.errors import DicomError
-from dicom.index import life
+from dicom.index import compaction, life
 from dicom.index import writer as index
+from dicom.index.removal import enter_removal, is_removed
 from dicom.index.schema import checkpoint, connect_writer, migrate
 from dicom.labels import holding_of
 from dicom.packs.append import sync_directory
@@ -51,7 +52,7 @@ def replay(root: Path, connection: sqlite3.Connection, *, pack_limit: int, tell:
     report = Report()
     known = index.packs_known(connection)
     packs = list_packs(root)
-    report.missing = sorted(set(known) - set(packs))
+    report.missing = sorted(set(known) - set(packs) - set(compaction.retired(connection)))
     found: list[int] = []
     marks: list[tuple[int, int, bool]] = []
     sizes = {number: path.stat().st_size for number, path in packs.items()}
@@ -73,12 +74,19 @@ def replay(root: Path, connection: sqlite3.Connection, *, pack_limit: int, tell:
             tell(done, sum(sizes.values()))
     found.sort()
     generation = int(index.get_fact(connection, "generation") or 0)
-    for start in range(0, len(found), _GROUP):
-        with _transaction(connection):
-            for key in found[start : start + _GROUP]:
-                number, offset = key >> _OFFSET_BITS & _PACK_MASK, key & _OFFSET_MASK
-                record = read_record(PackFile(packs[number]).read, offset, sizes[number])
-                if record is not None:
+    early: list[int] = []  # custody of bytes whose only record left was made later
+    for keys, last_round in ((found, False), (early, True)):
+        for start in range(0, len(keys), _GROUP):
+            with _transaction(connection):
+                for key in keys[start : start + _GROUP]:
+                    number, offset = key >> _OFFSET_BITS & _PACK_MASK, key & _OFFSET_MASK
+                    record = read_record(PackFile(packs[number]).read, offset, sizes[number])
+                    if record is None:
+                        continue
+                    custody = record.kind is Kind.CUSTODY and not last_round
+                    if custody and not index.is_known(connection, record.label["of"]):
+                        early.append(key)
+                        continue
                     _enter(connection, number, record, packs[number])
     with _transaction(connection):
         # Only now: a crash on the way leaves the marks, and everything is entered again.
@@ -138,10 +146,17 @@ def _enter(connection: sqlite3.Connection, number: int, record: Record, path: Pa
             index.apply_metadata(
                 connection, record.label["of"], number, record.body_offset, record.body_length
             )
-        elif record.kind in {Kind.INSTANCE, Kind.CUSTODY}:
-            index.apply_holding(connection, holding_of(record, number, PackFile(path).read))
-        elif record.kind is Kind.QUARANTINE:
-            index.apply_quarantine(connection, holding_of(record, number, PackFile(path).read))
+        elif record.kind in {Kind.INSTANCE, Kind.CUSTODY, Kind.QUARANTINE}:
+            holding = holding_of(record, number, PackFile(path).read)
+            if is_removed(connection, holding):
+                if record.kind is Kind.INSTANCE:  # others may hold the same bytes
+                    index.move_blob(connection, holding)
+            elif record.kind is Kind.QUARANTINE:
+                index.apply_quarantine(connection, holding)
+            else:
+                index.apply_holding(connection, holding)
+        elif record.kind is Kind.TOMBSTONE:
+            enter_removal(connection, record.label)
         elif record.kind is Kind.CORRECTION:
             enter_correction(connection, record.label)
         elif record.kind is Kind.DECISION:

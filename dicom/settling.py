@@ -18,11 +18,12 @@ from dicom.elements import Budget, Window
 from dicom.errors import CorrectionError, NotFoundError
 from dicom.header import needs_worker, read_header
 from dicom.index import corrections as index
+from dicom.index import removal
 from dicom.index.reader import IndexReader
 from dicom.index.writer import Holding, apply_holding
 from dicom.jobs import Job, Settling
 from dicom.labels import header_from_json, header_of, header_to_json
-from dicom.model import Header, InstanceRow, PixelKind, Place, QuarantineRow
+from dicom.model import Header, InstanceRow, PixelKind, Place, QuarantineRow, Removal
 from dicom.packs.record import Kind
 from dicom.part10 import split_file
 from dicom.retrieve import ByteRange, Retriever
@@ -221,6 +222,21 @@ class Settler:
 
     def _now(self) -> str:
         return self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
+
+    # -- removal
+
+    async def remove(self, one: Removal) -> list[str]:
+        """Take a study out of the archive for good: durable, then invisible. Asked again with the same id: nothing.
+
+        Answers the digests of bytes that nobody holds any more. Raises CorrectionError: `no_such_study`, `retention`
+        (something came after `stored_before`), `quarantine_waits`, `changed_meanwhile` (other series than named).
+        """
+        settling = Settling(
+            kind=Kind.TOMBSTONE, label={"removal": asdict(one)}, check=lambda link: removal.check_removal(link, one),
+            apply=removal.enter_removal,
+        )  # fmt: skip
+        gone: list[str] = await self._settled(settling, one.organisation, one.by)
+        return gone
 
     async def _settled(self, settling: Settling, organisation: str, by: str) -> Any:
         loop = asyncio.get_running_loop()

@@ -153,7 +153,7 @@ def replay(connection: sqlite3.Connection, organisation: str, studies: Iterable[
                 " AND series_uid = ?7 AND (series <> ?3 OR study_uid <> ?4 OR overlay IS NOT ?6)",
                 (organisation, origin, series, uid, origin if uid != origin else None, overlay, series_uid),
             )
-    _recount(connection, organisation, connected, at)
+    recount(connection, organisation, connected, at)
 
 
 def _attributes(uid: str, bases: Mapping[str, dict[str, Any]], played: list[Correction]) -> dict[str, Any]:
@@ -203,9 +203,6 @@ def read_overlay(text: str | None, sop_uid: str, stored_sop: str | None, stored_
     if not changes:
         return None
     return Overlay(changes=tuple(sorted(changes)), removed=tuple(found["removed"]), at=found["at"])
-
-
-# -- rows
 
 
 def _row(
@@ -301,7 +298,8 @@ def _series_row(
     return int(cursor.lastrowid or 0)
 
 
-def _recount(connection: sqlite3.Connection, organisation: str, studies: list[str], at: str) -> None:
+def recount(connection: sqlite3.Connection, organisation: str, studies: list[str], at: str) -> None:
+    """Counts and modalities of studies and their series as their instances say; what is empty goes."""
     for uid in studies:
         key = (organisation, uid)
         connection.execute(
@@ -387,7 +385,7 @@ def apply_decision(connection: sqlite3.Connection, one: Decision, generation: in
         ).fetchone()
         if row is not None:
             remove_instance(connection, row[0])
-            _recount(connection, one.organisation, [row[1]], one.at)
+            recount(connection, one.organisation, [row[1]], one.at)
             connection.execute(
                 "INSERT INTO change(at, kind, organisation, study_uid, series_uid, sop_uid)"
                 " VALUES (?, 'removed', ?, ?, ?, ?)",

@@ -146,6 +146,25 @@ def live_bytes(connection: sqlite3.Connection) -> int:
     return int(size)
 
 
+def series_shown(connection: sqlite3.Connection, organisation: str, study_uid: str) -> set[tuple[str, str]]:
+    """(Study, Series Instance UID) as stored of all that is shown under a study."""
+    rows = connection.execute(
+        "SELECT DISTINCT coalesce(stored_study, study_uid), series_uid FROM instance"
+        " WHERE +organisation = ? AND study_uid = ?",
+        (organisation, study_uid),
+    )
+    return {(study, series) for study, series in rows}
+
+
+def newest_of(connection: sqlite3.Connection, organisation: str, study_uid: str) -> str:
+    """When the last of a study's instances was stored; empty where there is none."""
+    (found,) = connection.execute(
+        "SELECT coalesce(max(stored_at), '') FROM instance WHERE +organisation = ? AND study_uid = ?",
+        (organisation, study_uid),
+    ).fetchone()
+    return str(found)
+
+
 def scrub_state(connection: sqlite3.Connection) -> dict[str, Any]:
     """How far the present or last scrub came; empty before the first."""
     text = writer.get_fact(connection, "scrub")

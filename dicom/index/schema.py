@@ -143,6 +143,20 @@ CREATE INDEX study_heard ON study(
   organisation, study_date DESC, study_time DESC, study_uid, name_search, patient_id, accession, description, name_sound
 );
 """,
+    # 6: removals; what they cover comes back from no pack. And packs that were compacted and are kept a while
+    """
+CREATE TABLE removal(
+  id TEXT PRIMARY KEY,
+  organisation TEXT NOT NULL, generation INTEGER NOT NULL,
+  value TEXT NOT NULL                 -- JSON of dicom.model.Removal
+) WITHOUT ROWID;
+CREATE TABLE tombstone(               -- every record of the stored series with a lower generation is gone
+  organisation TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, generation INTEGER NOT NULL,
+  PRIMARY KEY(organisation, study_uid, series_uid)
+) WITHOUT ROWID;
+CREATE TABLE retired(pack INTEGER PRIMARY KEY, at TEXT NOT NULL);
+CREATE INDEX instance_by_blob ON instance(blob);
+""",
 )
 
 

@@ -118,12 +118,24 @@ def apply_holding(connection: sqlite3.Connection, holding: Holding) -> bool:
     return new
 
 
+def is_known(connection: sqlite3.Connection, digest: str) -> bool:
+    """Whether a row speaks of these bytes, damaged or not."""
+    found = connection.execute("SELECT 1 FROM blob WHERE digest = ?", (bytes.fromhex(digest),)).fetchone()
+    return found is not None
+
+
+def move_blob(connection: sqlite3.Connection, holding: Holding) -> None:
+    """The record's bytes for those who hold them still; nothing where nobody does."""
+    if is_known(connection, holding.digest):
+        _blob(connection, holding, bytes.fromhex(holding.digest), holding.place)
+
+
 def _blob(connection: sqlite3.Connection, holding: Holding, digest: bytes, place: Place | None) -> int:
     row = connection.execute("SELECT id, generation FROM blob WHERE digest = ?", (digest,)).fetchone()
     if row is not None:
         if (
-            place is not None and holding.generation > row[1]
-        ):  # a later copy of the same bytes: the highest wins
+            place is not None and holding.generation >= row[1]
+        ):  # a later copy of the same bytes: the highest wins; with the same number, what compaction wrote
             connection.execute(
                 "UPDATE blob SET pack=?, offset=?, prefix_length=?, body_length=?, generation=? WHERE id=?",
                 (
@@ -229,6 +241,13 @@ def apply_quarantine(connection: sqlite3.Connection, holding: Holding) -> None:
     h, place = holding.header, holding.place
     if place is None:
         raise LookupError("a quarantined instance has bytes")
+    moved = connection.execute(  # by compaction
+        "UPDATE quarantine SET pack = ?, offset = ? WHERE organisation = ? AND sop_uid = ? AND digest = ?"
+        " AND generation = ?",
+        (place.pack, place.offset, holding.organisation, h.sop_uid, bytes.fromhex(holding.digest), holding.generation),
+    ).rowcount
+    if moved:
+        return
     connection.execute(
         "INSERT INTO quarantine(organisation, study_uid, series_uid, sop_uid, digest, source, received_at, state, pack,"
         " offset, prefix_length, body_length, generation)"

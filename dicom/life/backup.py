@@ -28,7 +28,7 @@ from dicom.index.schema import connect_reader
 from dicom.index.writer import get_fact, packs_known
 from dicom.life.scrub import Findings, examine
 from dicom.packs.append import FULL, pack_path, sync_directory, sync_new_directories
-from dicom.packs.read import PackFile
+from dicom.packs.read import PackFile, list_packs
 
 FORMAT = 1
 _CHUNK = 4 << 20
@@ -106,6 +106,9 @@ def backup(sources: Sources, target: Path, *, now: datetime, tell: Tell = lambda
     for old in (target / "snapshots").iterdir():
         if old.name != name:
             shutil.rmtree(old)
+    for pack, path in list_packs(target).items():
+        if str(pack) not in manifest["packs"]:  # compacted since, and dropped
+            path.unlink()
     total = sum(entry["bytes"] for entry in manifest["packs"].values())
     return BackupReport(packs=len(manifest["packs"]), copied=copied, total=total, wrong=tuple(wrong))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dicom.index import life
+from dicom.index import compaction, life
 from dicom.index.schema import connect_reader
 from dicom.index.writer import packs_known
 from dicom.packs.read import list_packs
@@ -27,6 +27,7 @@ class Stats:
     sealed: int
     pack_bytes: int
     dead: int
+    retired: int  # of the dead: of packs that were compacted and are kept a while
     damaged: int
     damaged_instances: tuple[life.Damaged, ...]
     missing: tuple[int, ...]  # packs the index knows and the disk does not
@@ -40,6 +41,7 @@ def stats_of(root: Path) -> Stats:
         known = packs_known(connection)
         on_disk = list_packs(root)
         size = sum(path.stat().st_size for path in on_disk.values())
+        retired = compaction.retired(connection)
         return Stats(
             studies=counts["study"],
             series=counts["series"],
@@ -51,8 +53,9 @@ def stats_of(root: Path) -> Stats:
             sealed=sum(sealed for _, sealed in known.values()),
             pack_bytes=size,
             dead=max(size - life.live_bytes(connection), 0),
+            retired=sum(on_disk[pack].stat().st_size for pack in set(retired) & set(on_disk)),
             damaged=life.damaged_count(connection),
             damaged_instances=tuple(life.damaged_instances(connection)),
-            missing=tuple(sorted(set(known) - set(on_disk))),
+            missing=tuple(sorted(set(known) - set(on_disk) - set(retired))),
             scrub=life.scrub_state(connection),
         )

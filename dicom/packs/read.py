@@ -100,6 +100,11 @@ class PackReader:
         except OSError:  # not in memory, or a file system that cannot tell
             return False
 
+    def forget(self, pack: int) -> None:
+        """Close a pack that is gone, once nobody reads in it any more."""
+        with self._lock:
+            self._open.pop(pack, None)
+
     def close(self) -> None:
         with self._lock:
             self._open.clear()

@@ -125,7 +125,7 @@ def synced(point: str, after: Files) -> tuple[set[str], bool]:
             return packs, False
         case "stage.fsync":
             return {name for name in after if name.startswith("staging/")}, False
-        case "pack.create.dirsync" | "stage.dirsync":
+        case "pack.create.dirsync" | "stage.dirsync" | "drop.dirsync":
             return set(), True
         case "index.commit":
             return {LOG}, False
