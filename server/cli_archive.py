@@ -45,8 +45,10 @@ def add_archive_commands(commands: Any) -> None:
     stats = actions.add_parser("stats", help="studies, sizes, shares of the organisations, what is damaged")
     stats.add_argument("--json", action="store_true", help="as JSON, for programs")
     stats.set_defaults(run=run_stats)
+    compact = actions.add_parser("compact", help="give back the space of what nobody holds any more")
+    compact.set_defaults(run=run_compact)
     deidentify = add_deidentify(actions)
-    for command in (scrub, rescan, backup, restore, stats, deidentify):
+    for command in (scrub, rescan, backup, restore, stats, compact, deidentify):
         command.add_argument("--data", type=Path, help="data folder")
 
 
@@ -79,6 +81,19 @@ def run_scrub(options: argparse.Namespace) -> int:
     outcome = asked(settings, {"command": "scrub", "copy": str(copy or "")})
     if outcome is None:
         outcome = in_archive(settings, lambda archive: keeping.run_scrub(archive, copy, progress))
+    return finish(outcome)
+
+
+def run_compact(options: argparse.Namespace) -> int:
+    """In the running server, else with the archive opened here."""
+    from server import keeping
+    from server.cli import installation_of
+
+    settings = installation_of(options)
+    outcome = asked(settings, {"command": "compact"})
+    if outcome is None:
+        days = settings.archive.retired_days
+        outcome = in_archive(settings, lambda archive: keeping.run_compact(archive, days, progress))
     return finish(outcome)
 
 

@@ -19,6 +19,7 @@ from aiohttp import web
 from dicom.archive import Archive
 from dicom.index import life
 from dicom.life.backup import BackupError, BackupReport, Sources, backup
+from dicom.life.compact import compact
 from dicom.life.scrub import ScrubReport, repair, scrub
 from server import keys
 from server.control import CommandRefused, text_of
@@ -163,6 +164,27 @@ async def scrub_command(app: web.Application, request: dict[str, Any]) -> None:
     await app[KEEPING].begin("scrub", lambda tell: run_scrub(archive, copy, tell))
 
 
+async def run_compact(archive: Archive, keep_days: int, tell: Tell) -> Outcome:
+    """Copy what still counts of packs with much dead weight; drop those that were compacted `keep_days` ago."""
+    report = await compact(archive, keep=timedelta(days=keep_days), tell=tell)
+    waiting = f"{report.waiting >> 20} MB wait {keep_days} days after their compaction"
+    lines = [
+        f"{report.compacted} packs compacted, {report.copied >> 20} MB copied",
+        f"{report.dropped} packs dropped, {report.freed >> 20} MB free again; {waiting}",
+    ]
+    if report.skipped:
+        names = ", ".join(str(pack) for pack in report.skipped[:10])
+        lines.append(f"left as they are because they hold damage: pack {names}; run `huizhen scrub`")
+    return Outcome(ok=not report.skipped, lines=tuple(lines))
+
+
+async def compact_command(app: web.Application, request: dict[str, Any]) -> None:
+    """`{"command": "compact"}`."""
+    del request
+    archive, days = app[ARCHIVE], app[keys.SETTINGS].archive.retired_days
+    await app[KEEPING].begin("compaction", lambda tell: run_compact(archive, days, tell))
+
+
 async def backup_command(app: web.Application, request: dict[str, Any]) -> None:
     """`{"command": "backup", "target": folder}`."""
     target = Path(text_of(request, "target", longest=4000))
@@ -174,7 +196,7 @@ async def backup_command(app: web.Application, request: dict[str, Any]) -> None:
     await app[KEEPING].begin("backup", body)
 
 
-LONG_COMMANDS = {"scrub": scrub_command, "backup": backup_command}
+LONG_COMMANDS = {"scrub": scrub_command, "backup": backup_command, "compact": compact_command}
 
 
 def add_long_routes(app: web.Application, control: web.Application) -> None:

@@ -151,6 +151,9 @@ class Keeping(Section, frozen=True, kw_only=True):
         int, Meta(description="stored images are read again and compared at this rate; 0: never by itself", ge=0)
     ] = 8
     scrub_days: Annotated[int, Meta(description="a new round begins so many days after the last one", ge=0)] = 30
+    retired_days: Annotated[
+        int, Meta(description="a compacted pack stays so long; longer than the oldest kept copy of the index", ge=1)
+    ] = 30
     quota_gb: Annotated[
         int, Meta(description="an organisation may hold so many gigabytes of images; 0: no limit", ge=0)
     ] = 0

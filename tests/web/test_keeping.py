@@ -66,6 +66,8 @@ def test_an_image_spoiled_on_disk_is_found_named_and_mended_from_the_backup(inst
     assert run("backup", copy, "--data", data) == 0
     assert run("scrub", "--data", data) == 0
     assert "nothing is damaged" in capsys.readouterr().out
+    assert run("dicom", "compact", "--data", data) == 0
+    assert "0 packs compacted" in capsys.readouterr().out
     spoil(installation)
     assert run("scrub", "--data", data) == 1
     assert "1 images damaged" in capsys.readouterr().out
