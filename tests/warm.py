@@ -102,26 +102,38 @@ def main(name: str) -> None:
             if 0 in readable:
                 return
             asking, _ = listening.accept()
-            with asking:
-                settings, (given,), _, _ = socket.recv_fds(asking, 65536, 1)
-                pid = os.fork()
-                if pid == 0:
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    os.setsid()
-                    asking.close()
-                    listening.close()
-                    nothing = os.open(os.devnull, os.O_RDWR)
-                    for descriptor in range(3):
-                        os.dup2(nothing, descriptor)
-                    os.close(nothing)
-                    try:
-                        child.main(given, settings.decode())
-                    finally:
-                        os._exit(0)
-                os.close(given)
-                descriptor = os.pidfd_open(pid)
-                socket.send_fds(asking, [str(pid).encode()], [descriptor])
-                os.close(descriptor)
+            # Servers of the durability tests are killed at any moment, also between asking and being answered.
+            with asking, suppress(ConnectionError):
+                settings, given, _, _ = socket.recv_fds(asking, 65536, 1)
+                if given:
+                    fork(asking, listening, given[0], settings.decode(), child.main)
+
+
+def fork(asking, listening, given: int, settings: str, run) -> None:
+    """A worker on the socket `given`; who asked gets its number and a descriptor of the process."""
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        asking.close()
+        listening.close()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(nothing, descriptor)
+        os.close(nothing)
+        try:
+            run(given, settings)
+        finally:
+            os._exit(0)
+    os.close(given)     # a worker whose server is gone ends by itself: nobody holds the other end
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        socket.send_fds(asking, [str(pid).encode()], [descriptor])
+    finally:
+        os.close(descriptor)
 
 
 if __name__ == "__main__":
