@@ -55,7 +55,9 @@ async def rows(folder: Path, *, quick: bool) -> list[Row]:
         for n in range(3 if quick else 20):
             bare.append(await bare_call(browser, stage.url))
             ours.append(await room_call(stage, browser, f"doctor{n}"))
-        del expert
+        for name, runs in (("room", ours), ("bare call", bare)):
+            print(f"  {name}: {' '.join(f'{one:.0f}' for one in runs)} ms", flush=True)
+        await stage.contexts.pop("expert").close()
         for n in range(2 if quick else 7):
             images.append(await first_image(stage, browser, uid, f"image{n}"))
     return [
@@ -123,7 +125,7 @@ async def first_image(stage, browser, uid: str, name: str) -> float:
     await page.wait_for_timeout(800)
     begun = time.perf_counter()
     await link.click()
-    await page.wait_for_url("**/studies/**")
+    await page.wait_for_url("**/studies/**", wait_until="commit")
     await until(page, "Boolean(window.viewer?.currentImage?.())", seconds=60)
     taken = (time.perf_counter() - begun) * 1000
     await stage.contexts.pop(name).close()

@@ -1,4 +1,4 @@
-"""axe-core (WCAG 2.2 A and AA) finds no serious and no critical fault on any page, in either language."""
+"""axe-core (WCAG 2.2 A and AA) finds no serious and no critical fault on any page; in English what words can change."""
 
 from __future__ import annotations
 

@@ -86,8 +86,17 @@ async def test_from_registration_to_the_accepted_consultation(site, city, shots)
 
 async def test_an_emergency_with_an_unknown_patient_rings_and_its_form_is_finished_meanwhile(site, city, shots):
     page = await site.enter("clinic", city.doctor, "/")
-    await page.click(".button-stat")
-    await page.click("text=身份不明")
+    script_may_come = asyncio.Event()
+
+    async def slow_link(route):
+        await script_may_come.wait()
+        await route.continue_()
+
+    await page.route("**/js/request-stat.js*", slow_link)
+    await page.click(".button-stat", no_wait_after=True)
+    await page.click("text=身份不明")   # chosen before the page's script has come
+    assert await page.is_hidden("input[name=sex][value=M]")
+    script_may_come.set()
     await page.check("input[name=sex][value=M]")
     await page.keyboard.press("Tab")
     await page.keyboard.type("60")
