@@ -41,13 +41,15 @@ GUIDE = ROOT / "docs" / "guide" / "screenshots"
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 MOST_BYTES = 150_000
 NOT_IN_GUIDE = frozenset({"request-new", "verify", "not-found"})     # twins of a page that is there
+# A picture for the guide waits for a good line; on a busy machine speech may come first for a while.
+LINE = "good" if os.environ.get("HUIZHEN_GUIDE") else "good fair poor"
 SEES_THE_OTHER = """(() => {
   const video = document.getElementById('remote');
-  if (room.call?.condition !== 'good' || !document.getElementById('absent').hidden || !video.videoWidth) return false;
+  if (!'LINE'.split(' ').includes(room.call?.condition) || !document.getElementById('absent').hidden || !video.videoWidth) return false;
   const pen = new OffscreenCanvas(8, 8).getContext('2d');
   pen.drawImage(video, 0, 0, 8, 8);
   return pen.getImageData(0, 0, 8, 8).data[0] > 100; // the wall, not the black before the first picture
-})()"""
+})()""".replace("LINE", LINE)
 CAMERA = "HD Webcam"
 NAME_CAMERA = """(() => {
   // Chromium calls a camera that plays a file by the file's path.
