@@ -37,13 +37,13 @@ class _Part:
     def __init__(self, body: AsyncIterator[bytes]) -> None:
         self._body = body
         self.read = asyncio.Event()
-        self.broken: DicomError | None = None
+        self.broken: DicomError | OSError | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._body:
                 yield chunk
-        except DicomError as error:
+        except (DicomError, TimeoutError, ConnectionError) as error:
             self.broken = error
             raise
         finally:
@@ -122,8 +122,11 @@ async def _store_parts(
                 raise part.broken
     except DicomError as error:
         cut = error
-    except TimeoutError:
+    except (TimeoutError, ConnectionError):
         cut = BadQueryError(code="cut_multipart")
+    except asyncio.CancelledError:
+        await asyncio.gather(*tasks, return_exceptions=True)  # what has arrived is stored, with nobody left to hear it
+        raise
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, Exception) and cut is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import hashlib
 import struct
@@ -15,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from dicom import ingest as ingesting
 from dicom.archive import Archive
 from dicom.elements import Window
+from dicom.errors import NotFoundError
 from dicom.model import Limits, Scope
 from dicom.network import dimse, pdu
 from dicom.network.dimse import DATASET
@@ -139,6 +141,29 @@ async def test_hundreds_of_megabytes_take_no_more_memory_than_a_dozen(doors):
         want.update(bytes(PIECE))
     assert archive.instance(seen_by("B"), "1.2.3", None, "1.2.3.1.4").digest == want.hexdigest()
     assert not list(archive.root.glob("staging/*"))
+
+
+async def test_a_sender_that_breaks_off_in_its_second_part_leaves_the_first_stored_and_no_task_behind(doors):
+    archive, client, _ = doors
+    said = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    part = b"--XX\r\nContent-Type: application/dicom\r\n\r\n"
+    body = part + make("1.2.3.1.7") + b"\r\n" + part + make("1.2.3.1.8")[:400]
+    head = (
+        "POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
+        'Content-Type: multipart/related; type="application/dicom"; boundary=XX\r\n\r\n'
+    )
+    _, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(head.encode() + body)
+    await writer.drain()
+    await until(lambda: archive.studies(seen_by("A")))
+    writer.transport.abort()
+    await until(lambda: not [x for x in asyncio.all_tasks() if "Ingest" in repr(x) or ".ingest" in repr(x)])
+    gc.collect()
+    assert said == []
+    assert archive.instance(seen_by("A"), "1.2.3", None, "1.2.3.1.7")
+    with pytest.raises(NotFoundError):
+        archive.instance(seen_by("A"), "1.2.3", None, "1.2.3.1.8")
 
 
 async def test_a_device_with_the_same_bytes_adds_custody_and_with_other_bytes_hears_its_own_status(doors):
