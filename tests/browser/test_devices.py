@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server import keys
-from tests.browser.touring import AXE, RUN_AXE
+from tests.browser.touring import AXE, RUN_AXE, WCAG
 from tests.city import PASSWORD
 
 pytestmark = pytest.mark.browser
@@ -27,7 +27,7 @@ async def test_a_device_is_registered_tested_and_retired_with_the_mouse(site, ci
     await row.get_by_role("button", name="测试连接").click()
     await row.get_by_text("连接不上").wait_for()
     await page.evaluate(AXE.read_text(encoding="utf-8"))
-    assert await page.evaluate(RUN_AXE) == []
+    assert await page.evaluate(RUN_AXE, WCAG) == []
     await row.get_by_role("link", name="修改").click()
     assert await page.input_value("#f-modalities") == "CT MR"
     await page.fill("#f-name", "放射科 CT 2")

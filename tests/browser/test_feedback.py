@@ -9,7 +9,7 @@ from server import keys
 from tests.browser.conftest import SIZES
 from tests.browser.seeds import put_consultation
 from tests.browser.test_case import in_english
-from tests.browser.touring import AXE, RUN_AXE
+from tests.browser.touring import AXE, RUN_AXE, WCAG
 
 pytestmark = pytest.mark.browser
 INSIDE = """() => {
@@ -39,7 +39,7 @@ async def test_the_clinic_answers_by_keyboard_and_the_expert_sees_it_and_rates_t
     await page.wait_for_selector("#f-outcome .error-text:has-text('请填写此项')")
     assert await page.locator("dialog .error-text:visible").count() == 4
     await page.evaluate(AXE.read_text(encoding="utf-8"))
-    assert await page.evaluate(RUN_AXE) == []
+    assert await page.evaluate(RUN_AXE, WCAG) == []
     await page.locator("#f-adoption input").first.focus()
     await page.keyboard.press("ArrowRight")
     assert await page.is_checked("[name=adoption][value=partly]")
