@@ -6,7 +6,7 @@ DATA ?= data
 PORT ?= 8080
 RUN_FLAGS := $(if $(LAN),--host 0.0.0.0 --tls lan)
 
-.PHONY: run test check fuzz bench bench-archive bench-dimse docs lock clean front test-env
+.PHONY: run test check fuzz bench bench-archive bench-dimse bench-janus bench-relay bench-room bench-signalling docs lock clean front test-env
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run static/dist/.built ## serve the demo city on this machine
@@ -31,6 +31,18 @@ check: test-env ## lint, strict types, import layers, lock files that name no ho
 
 bench: test-env static/dist/.built
 	$(PY) -m bench.first_consultation $(ARGS)
+
+bench-room: test-env static/dist/.built ## the live room over bad lines, beside default Chrome (apt-get install coturn espeak-ng)
+	$(PY) -m bench.room $(ARGS)
+
+bench-signalling: test-env ## 2,000 seats in the live room beside a bare aiohttp relay
+	$(PY) -m bench.signalling $(ARGS)
+
+bench-relay: test-env ## what the packet relay costs per seat
+	$(PY) -m bench.relay $(ARGS)
+
+bench-janus: test-env ## what Janus costs per seat in the relay's place (apt-get install janus)
+	$(PY) -m bench.janus $(ARGS)
 
 bench-dimse: test-env ## C-STORE beside Orthanc and dcmtk's storescp --ignore
 	$(PY) -m bench.dimse $(ARGS)

@@ -4,7 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
-from bench.archive_sides import Ours, Run, asks, timed
+from bench.archive_clients import timed
+from bench.archive_sides import Ours, Run, asks
 from bench.common import Row, p
 
 INSTANCES = 10
@@ -13,6 +14,8 @@ SEARCHES = {
     "two Chinese characters, inner": "PatientName=*伟强*",
     "two Chinese characters, nobody": "PatientName=*鑫淼*",
     "pinyin of a Chinese name": "PatientName=zhangwei*",
+    "an exact Chinese name": "PatientName=张^伟强",
+    "fuzzy, two words": "PatientName=wei zhang&fuzzymatching=true",
     "date range": "StudyDate=20230101-20231231",
     "paging": "offset={offset}",
     "modalities + counts": "ModalitiesInStudy=CT&includefield=00080061,00201206,00201208",

@@ -3,12 +3,12 @@
 import asyncio
 import io
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,22 @@ import numpy as np
 import pydicom
 from pydicom.data import get_testdata_file
 
+from bench.archive_clients import Call, timed
 from bench.common import Row, p
 from bench.signing import Person
 from bench.wire import Wire
 
-Call = Callable[[], object]
 call_of = partial  # of a function and what it is given
+BOUNDARY = "0f8fad5bd9cb469fa16570867728950e"  # as long as those of the usual clients (a UUID)
+
+
+def busy(pids: list[int]) -> float:
+    """Seconds of processor time that these processes have taken (proc(5), stat: utime and stime)."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 class Side:
@@ -37,10 +47,11 @@ class Side:
         self.own = threading.local()
 
     def ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, memoryview]:
-        """Status and body; each thread keeps one connection."""
-        wire = getattr(self.own, "wire", None)
-        if wire is None:
-            wire = self.own.wire = Wire(*self.address, self.headers)
+        """Status and body; each thread of each process keeps one connection."""
+        owner, wire = getattr(self.own, "wire", (0, None))
+        if wire is None or owner != os.getpid():
+            wire = Wire(*self.address, self.headers)
+            self.own.wire = os.getpid(), wire
         return wire.ask(method, self.base + quote(path, safe="/?&=*%,"), body, headers)
 
     def get(self, path: str, accept: str) -> bytes:
@@ -53,11 +64,17 @@ class Side:
         assert status in {200, 204}, (self.name, path, status, bytes(body[:200]))
         return body
 
-    def store(self, files: list[bytes]) -> None:
-        head = b"--X\r\nContent-Type: application/dicom\r\n\r\n"
-        body = b"".join(head + data + b"\r\n" for data in files) + b"--X--\r\n"
+    @staticmethod
+    def together(files: list[bytes]) -> bytes:
+        """The body of a request that stores these."""
+        line = f"--{BOUNDARY}".encode()
+        head = line + b"\r\nContent-Type: application/dicom\r\n\r\n"
+        return b"".join(part for data in files for part in (head, data, b"\r\n")) + line + b"--\r\n"
+
+    def store(self, body: bytes) -> None:
+        """Store what is `together`."""
         kind = {
-            "Content-Type": 'multipart/related; type="application/dicom"; boundary=X',
+            "Content-Type": f'multipart/related; type="application/dicom"; boundary={BOUNDARY}',
             "Accept": "application/dicom+json",
         }
         status, text = self.ask("POST", "/studies", body, kind)
@@ -74,11 +91,7 @@ class Side:
 
     def busy(self) -> float:
         """Seconds of processor time that its processes have taken."""
-        total = 0
-        for pid in self.pids:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / 100
+        return busy(self.pids)
 
     def memory(self) -> list[float]:
         """PSS in MB of each process."""
@@ -151,25 +164,13 @@ def asks(path: Callable[[Side, int], str], accept: str) -> Callable[[Side, int],
     return lambda side, n: partial(side.fetch, path(side, n), accept)
 
 
-def timed(clients: int, calls: list[Call]) -> tuple[float, list[float]]:
-    """(calls per second, milliseconds of each) with so many clients at once."""
-    waiting, times = list(reversed(calls)), []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Calls per second, the milliseconds of each, and the processor milliseconds of the server for each."""
 
-    def client() -> None:
-        while True:
-            try:
-                call = waiting.pop()
-            except IndexError:
-                return
-            begun = time.perf_counter()
-            call()
-            times.append((time.perf_counter() - begun) * 1000)
-
-    begun = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        for done in [pool.submit(client) for _ in range(clients)]:
-            done.result()
-    return len(calls) / (time.perf_counter() - begun), times
+    rate: float
+    times: list[float]
+    cpu: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -181,7 +182,15 @@ class Run:
     server: tuple[float, str] = (0.0, "")
     worker: tuple[float, str] = (0.0, "")
 
-    def note(self, name: str, side: Side, round_: int, times: list[float]) -> None:
+    def measure(self, name: str, side: Side, round_: int, clients: int, calls: list[Call]) -> "Measured":
+        """Ask, write the single times down, and look at the memory."""
+        before = side.busy()
+        rate, times = timed(clients, calls)
+        cpu = (side.busy() - before) * 1000 / len(calls)
+        self.note(name, side, round_, times, cpu_ms=round(cpu, 3))
+        return Measured(rate=rate, times=times, cpu=cpu)
+
+    def note(self, name: str, side: Side, round_: int, times: list[float], **more: float) -> None:
         """Write down the times of one row, and look at the memory."""
         memory = side.memory()
         if side.name == "ours":
@@ -189,7 +198,7 @@ class Run:
             self.worker = max(self.worker, (max(memory[1:], default=0.0), name))
         line = {
             "row": name, "side": side.name, "round": round_, "ms": [round(ms, 3) for ms in times],
-            "pss_mb": [round(one, 1) for one in memory],
+            "pss_mb": [round(one, 1) for one in memory], **more,
         }  # fmt: skip
         print(json.dumps(line, ensure_ascii=False), file=self.raw, flush=True)
 
@@ -204,24 +213,26 @@ class Run:
         return replace(row, goal=None)
 
     def compared(
-        self, name: str, make: Callable[[Side, int], Call], *, count: int, clients: int, goal: float
+        self, name: str, make: Callable[[Side, int], Call], *, count: int, clients: int, goal: float | None
     ) -> tuple[Row, list[list[float]]]:
-        """Calls per second of the same question, the sides in turn, the better of two rounds; and all its times."""
-        best = [0.0] * len(self.sides)
-        median = [0.0] * len(self.sides)
-        every: list[list[float]] = [[] for _ in self.sides]
+        """Calls per second of the same question, the sides in turn, the better of two rounds; and all its times.
+
+        `make` is asked for `count` calls of each side and round, by numbers that go on from round to round.
+        """
+        every: list[list[Measured]] = [[] for _ in self.sides]
         for round_ in range(2):
-            for i, side in enumerate(self.sides):
-                rate, times = timed(clients, [make(side, n) for n in range(count)])
-                self.note(name, side, round_, times)
-                every[i] += times
-                if rate > best[i]:
-                    best[i], median[i] = rate, p(times, 0.5)
-        note = "p50 " + " / ".join(f"{m:.1f}" for m in median) + " ms"
-        return self.row(name, "/s", best, goal, note), every
+            numbers = range(round_ * count, (round_ + 1) * count)
+            for found, side in zip(every, self.sides, strict=True):
+                found.append(self.measure(name, side, round_, clients, [make(side, n) for n in numbers]))
+        best = [max(found, key=lambda one: one.rate) for found in every]
+        cpu = [sum(one.cpu for one in found) / len(found) for found in every]
+        note = "p50 " + " / ".join(f"{p(one.times, 0.5):.1f}" for one in best) + " ms"
+        note += ", CPU of the server " + " / ".join(f"{one:.2f}" for one in cpu) + " ms each"
+        row = self.row(name, "/s", [one.rate for one in best], goal, note)
+        return row, [[ms for one in found for ms in one.times] for found in every]
 
     def compare(
-        self, name: str, make: Callable[[Side, int], Call], *, count: int, clients: int, goal: float
+        self, name: str, make: Callable[[Side, int], Call], *, count: int, clients: int, goal: float | None
     ) -> Row:
         """The row alone."""
         return self.compared(name, make, count=count, clients=clients, goal=goal)[0]

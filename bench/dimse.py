@@ -21,7 +21,7 @@ from pathlib import Path
 import aiohttp
 
 from bench import archive_peer
-from bench.archive_sides import Phantom
+from bench.archive_sides import Phantom, busy
 from bench.common import Row, show
 from server import keys
 from server.app import create_app
@@ -63,12 +63,13 @@ async def serve(folder: Path) -> None:
     await runner.cleanup()
 
 
-async def start_ours(folder: Path) -> tuple[asyncio.subprocess.Process, int]:
+async def start_ours(folder: Path) -> tuple[asyncio.subprocess.Process, int, list[int]]:
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.dimse", "--serve", str(folder),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    return child, json.loads(await child.stdout.readline())["port"]
+    said = json.loads(await child.stdout.readline())
+    return child, said["port"], said["pids"]
 
 
 async def start_orthanc(folder: Path) -> tuple[asyncio.subprocess.Process, int, str]:
@@ -136,18 +137,20 @@ def ready() -> bool:
 
 async def measure(folder: Path, instances: int, *, orthanc: bool = True) -> tuple[list[Row], dict[str, str]]:
     """C-STORE by 1 and 4 associations; `orthanc`: beside it, where it is installed."""
-    ours, our_port = await start_ours(folder / "ours")
+    ours, our_port, our_pids = await start_ours(folder / "ours")
     ignoring, ignore_port = await start_ignoring(folder / "ignored")
     running, ports = [ours, ignoring], {"ours": our_port, "ignore": ignore_port}
+    pids = {"ours": our_pids, "ignore": []}
     versions = {"dcmtk": version_of(STORESCU), "orthanc": "not installed"}
     if orthanc and archive_peer.find() is not None:
         peer, ports["orthanc"], versions["orthanc"] = await start_orthanc(folder / "orthanc")
         running.append(peer)
+        pids["orthanc"] = [peer.pid]
     phantom, found, study = Phantom(side=512), [], 1000
     try:
         for clients in (1, 4):
             for name, environment in (("tuned", TUNED), ("default", {})):
-                rates = {}
+                rates, cpu = {}, {}
                 # With default sockets a sender waits tens of milliseconds for each instance: fewer say the same.
                 each = max(5, (instances if environment else instances // 10) // clients)
                 for side in (one for one in SIDES if one in ports):
@@ -155,12 +158,16 @@ async def measure(folder: Path, instances: int, *, orthanc: bool = True) -> tupl
                     for _ in range(clients):
                         study += 1
                         folders.append(write(folder / "send" / str(study), phantom, study, each))
+                    before = busy(pids[side])
                     rates[side] = await send(folders, ports[side], environment)
+                    cpu[side] = (busy(pids[side]) - before) * 1000 / (each * clients)
                     shutil.rmtree(folder / "send")
+                spent = " / ".join(f"{cpu[side]:.1f}" for side in cpu if pids[side])
                 found.append(Row(
                     name=f"C-STORE, {clients} associations, {name} sockets", unit="/s", ours=rates["ours"],
                     peer=rates.get("orthanc"), goal=2 if name == "tuned" and "orthanc" in rates else None, floor=True,
-                    note=f"{rates['ours'] / rates['ignore']:.0%} of storescp --ignore ({rates['ignore']:.0f}/s)",
+                    note=f"{rates['ours'] / rates['ignore']:.0%} of storescp --ignore ({rates['ignore']:.0f}/s), "
+                    f"CPU of the server {spent} ms an instance",
                 ))  # fmt: skip
     finally:
         ours.stdin.close()

@@ -18,6 +18,7 @@ from consult.meeting_view import PRINCIPALS, Contact, Line, contacts_of, lines_o
 from consult.moving import move
 from consult.people import Actor, MembershipId
 from consult.ports import UnitOfWork
+from consult.relations import guest_of
 
 TEXT_LIMIT = 4000
 CLIENT_ID_LIMIT = 64
@@ -64,8 +65,19 @@ def open_session(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationI
     return session
 
 
+def running_session(
+    uow: UnitOfWork, actor: Actor, session: m.SessionId, action: Action
+) -> tuple[m.Session, Opened]:
+    """The session, if the actor may do this in it; only they are told that it has ended (WrongState)."""
+    meeting = present(uow.meetings.session, session)
+    opened = open_consultation(uow, actor, meeting.consultation, action)
+    if meeting.ended_at is not None:
+        raise WrongState(state="ended", trigger="session")
+    return meeting, opened
+
+
 def take_seat(uow: UnitOfWork, *, actor: Actor, session: m.SessionId) -> m.Seat:
-    """The actor's seat: the one they had, or a new one in the lobby. Guests need an invitation (a guest's part).
+    """The actor's seat: the one they had, or a new one in the lobby. A guest's invitation is used with it.
 
     Raises NotFound, SeatRemoved, RoomLocked (new seats only), WrongState (a new seat in an ended session).
     """
@@ -75,6 +87,7 @@ def take_seat(uow: UnitOfWork, *, actor: Actor, session: m.SessionId) -> m.Seat:
     if seat is not None:
         if seat.state is m.SeatState.REMOVED:
             raise SeatRemoved
+        _use_invitation(uow, actor, meeting.consultation)
         if seat.state is m.SeatState.LEFT and meeting.ended_at is None:
             if meeting.locked:
                 raise RoomLocked
@@ -93,7 +106,8 @@ def take_seat(uow: UnitOfWork, *, actor: Actor, session: m.SessionId) -> m.Seat:
         state=m.SeatState.LOBBY, since=uow.now,
     )
     uow.meetings.add_seat(seat)
-    _tell(uow, meeting)
+    _use_invitation(uow, actor, meeting.consultation)
+    tell_room(uow, meeting)
     return seat
 
 
@@ -103,7 +117,7 @@ def save_precheck(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId, result: Mapp
     if len(result) > PRECHECK_LIMIT:
         raise Invalid(("result", "too_long", {"max": PRECHECK_LIMIT}))
     saved = uow.meetings.save_seat(replace(own, precheck=dict(result)))
-    _tell(uow, meeting)
+    tell_room(uow, meeting)
     return saved
 
 
@@ -113,7 +127,7 @@ def admit(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId) -> m.Seat:
     """
     wanted = uow.meetings.seat(seat)
     own = wanted.membership == actor.membership and wanted.part in PRINCIPALS
-    meeting, _opened = _running(uow, actor, wanted.session, Action.ROOM_ENTER if own else Action.ROOM_REMOVE)
+    meeting, _opened = running_session(uow, actor, wanted.session, Action.ROOM_ENTER if own else Action.ROOM_REMOVE)
     if wanted.state in INSIDE:
         return wanted
     if wanted.state is not m.SeatState.LOBBY:
@@ -122,7 +136,7 @@ def admit(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId) -> m.Seat:
         raise RoomLocked
     entered = _seat(uow, wanted, m.SeatState.IN)
     uow.meetings.enter(m.Attendance(seat=seat, entered_at=uow.now))
-    _tell(uow, meeting)
+    tell_room(uow, meeting)
     return entered
 
 
@@ -151,14 +165,14 @@ def leave_seat(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId) -> m.Seat:
         return own
     uow.meetings.leave(seat, at=uow.now, reason="left")
     left = _seat(uow, own, m.SeatState.LEFT)
-    _tell(uow, meeting)
+    tell_room(uow, meeting)
     return left
 
 
 def remove_seat(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId, reason: str = "") -> m.Seat:
     """The chair puts a guest out for good. Principals are released through the consultation, not from the room."""
     wanted = uow.meetings.seat(seat)
-    meeting, _opened = _running(uow, actor, wanted.session, Action.ROOM_REMOVE)
+    meeting, _opened = running_session(uow, actor, wanted.session, Action.ROOM_REMOVE)
     if wanted.part in PRINCIPALS or wanted.membership == actor.membership:
         raise NotAllowed(action=Action.ROOM_REMOVE.value)
     if wanted.state is m.SeatState.REMOVED:
@@ -170,29 +184,29 @@ def remove_seat(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId, reason: str = 
     )
     _note(uow, actor, meeting, "seat_removed", reason=reason, seat=seat)
     uow.revoke(memberships=(wanted.membership,), consultation=meeting.consultation)
-    _tell(uow, meeting)
+    tell_room(uow, meeting)
     return removed
 
 
 def lock_session(uow: UnitOfWork, *, actor: Actor, session: m.SessionId, locked: bool) -> m.Session:
     """A locked session takes nobody new; who sits in it may come back after a lost line."""
-    meeting, _opened = _running(uow, actor, session, Action.ROOM_REMOVE)
+    meeting, _opened = running_session(uow, actor, session, Action.ROOM_REMOVE)
     if meeting.locked is locked:
         return meeting
     saved = uow.meetings.save_session(replace(meeting, locked=locked))
     _note(uow, actor, saved, "session_locked" if locked else "session_unlocked")
-    _tell(uow, saved)
+    tell_room(uow, saved)
     return saved
 
 
 def start_telephone(uow: UnitOfWork, *, actor: Actor, session: m.SessionId) -> m.Session:
     """The meeting goes on by telephone. It counts as a session."""
-    meeting, _opened = _running(uow, actor, session, Action.ROOM_FINISH)
+    meeting, _opened = running_session(uow, actor, session, Action.ROOM_FINISH)
     if meeting.kind == "telephone":
         return meeting
     saved = uow.meetings.save_session(replace(meeting, kind="telephone"))
     _note(uow, actor, saved, "session_by_telephone")
-    _tell(uow, saved)
+    tell_room(uow, saved)
     return saved
 
 
@@ -201,15 +215,17 @@ def finish_session(uow: UnitOfWork, *, actor: Actor, session: m.SessionId) -> m.
 
     A consultation that already moved on (material was requested) keeps its state; only the meeting ends.
     """
-    meeting, opened = _running(uow, actor, session, Action.ROOM_FINISH)
+    meeting, opened = running_session(uow, actor, session, Action.ROOM_FINISH)
     for seat in uow.meetings.seats(session):
         if seat.state not in {m.SeatState.LEFT, m.SeatState.REMOVED}:
             uow.meetings.leave(seat.id, at=uow.now, reason="finished")
             _seat(uow, seat, m.SeatState.LEFT)
+    for guest in [x for x in uow.consultations.participants(meeting.consultation) if x.part is m.Part.GUEST]:
+        uow.consultations.end_participant(guest.consultation, guest.membership, m.Part.GUEST, at=uow.now)
     saved = uow.meetings.save_session(replace(meeting, ended_by=actor.membership, ended_at=uow.now))
     if opened.consultation.state is m.State.IN_SESSION:
         move(uow, actor, opened, Trigger.FINISH, payload={"session": session})
-    _tell(uow, saved)
+    tell_room(uow, saved)
     return saved
 
 
@@ -228,8 +244,10 @@ def undo_finish(uow: UnitOfWork, *, actor: Actor, session: m.SessionId) -> m.Ses
         sat = [x for x in uow.meetings.attendances(session) if x.seat == seat.id]
         if seat.state is m.SeatState.LEFT and sat and sat[-1].reason == "finished":
             _seat(uow, seat, m.SeatState.LOST)
+            if seat.part is m.Part.GUEST:
+                _guest_again(uow, meeting, seat.membership)
     saved = uow.meetings.save_session(replace(meeting, ended_by=None, ended_at=None))
-    _tell(uow, saved)
+    tell_room(uow, saved)
     return saved
 
 
@@ -308,15 +326,21 @@ def _parts(uow: UnitOfWork, actor: Actor, consultation: m.ConsultationId) -> fro
     )
 
 
-def _running(
-    uow: UnitOfWork, actor: Actor, session: m.SessionId, action: Action
-) -> tuple[m.Session, Opened]:
-    """The session, if the actor may do this in it; only they are told that it has ended."""
-    meeting = present(uow.meetings.session, session)
-    opened = open_consultation(uow, actor, meeting.consultation, action)
-    if meeting.ended_at is not None:
-        raise WrongState(state="ended", trigger="session")
-    return meeting, opened
+def _use_invitation(uow: UnitOfWork, actor: Actor, consultation: m.ConsultationId) -> None:
+    """The invitation is spent; the participation goes on without an end, and what is read of the chat begins here."""
+    guest = guest_of(uow, consultation, actor.membership)
+    if guest is not None and guest.expires_at is not None:
+        uow.consultations.end_participant(consultation, actor.membership, m.Part.GUEST, at=uow.now)
+        uow.consultations.add_participant(replace(guest, since=uow.now, expires_at=None))
+
+
+def _guest_again(uow: UnitOfWork, meeting: m.Session, membership: MembershipId) -> None:
+    past = [
+        x for x in uow.consultations.participants(meeting.consultation, past=True)
+        if x.membership == membership and x.part is m.Part.GUEST
+    ]
+    if past and past[-1].until is not None:
+        uow.consultations.add_participant(replace(past[-1], until=None))
 
 
 def _own_seat(uow: UnitOfWork, actor: Actor, seat: m.SeatId) -> tuple[m.Seat, m.Session]:
@@ -332,5 +356,6 @@ def _seat(uow: UnitOfWork, seat: m.Seat, state: m.SeatState) -> m.Seat:
     return uow.meetings.save_seat(replace(seat, state=state, since=uow.now))
 
 
-def _tell(uow: UnitOfWork, meeting: m.Session) -> None:
+def tell_room(uow: UnitOfWork, meeting: m.Session) -> None:
+    """After the commit the live room and the pages read the session anew."""
     uow.publish(f"consultation:{meeting.consultation}", {"consultation": meeting.consultation, "session": meeting.id})

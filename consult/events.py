@@ -46,19 +46,23 @@ def record_note(
     *,
     reason: str = "",
     payload: Mapping[str, Any] | None = None,
+    told: Mapping[str, str] | None = None,
 ) -> m.Event:
-    """An event of a consultation that changes no state (a document added, a report amended, a seat removed)."""
+    """An event of a consultation that changes no state (a document added, a report amended, a seat removed).
+
+    `told`: ids that the browsers hear besides.
+    """
     state = consultation.state.value
     event = record(
         uow, actor, f"consultation:{consultation.id}", trigger,
         before=state, after=state, reason=reason, payload=payload,
     )  # fmt: skip
-    tell(uow, consultation)
+    tell(uow, consultation, told)
     return event
 
 
-def tell(uow: UnitOfWork, consultation: m.Consultation) -> None:
+def tell(uow: UnitOfWork, consultation: m.Consultation, more: Mapping[str, str] | None = None) -> None:
     """After the commit, pages that show the consultation, and every worklist, fetch it anew."""
     payload = {"consultation": consultation.id, "state": consultation.state.value}
-    uow.publish(f"consultation:{consultation.id}", payload)
+    uow.publish(f"consultation:{consultation.id}", {**payload, **(more or {})})
     uow.publish("worklist", payload)

@@ -29,6 +29,7 @@ class GivenDocument:
     digest: str
     size: int
     pages: int = 1
+    original: str = ""
 
 
 def add_document(
@@ -42,27 +43,26 @@ def add_document(
     digest: str,
     size: int,
     pages: int = 1,
+    original: str = "",
 ) -> m.Document:
     """Files a document with the consultation. The same bytes again return the document that is there."""
     opened = open_consultation(uow, actor, consultation, Action.DOCUMENT_WRITE)
     given = GivenDocument(
-        kind=kind, title=title, media_type=media_type, digest=digest, size=size, pages=pages
+        kind=kind, title=title, media_type=media_type, digest=digest, size=size, pages=pages, original=original
     )
     return file_document(uow, actor, opened, given)
 
 
 def file_document(uow: UnitOfWork, actor: Actor, opened: Opened, given: GivenDocument) -> m.Document:
     stored = opened.consultation
-    if stored.state in CLOSED:
-        raise WrongState(state=stored.state.value, trigger="add_document")
+    check_open(stored)
     if given.kind not in KINDS:
         raise Invalid(("kind", "unknown_choice"))
     present = [x for x in uow.consultations.documents(stored.id) if x.voided_at is None]
     for x in present:
         if x.digest == given.digest and x.kind == given.kind:
             return x
-    if len(present) >= _MAX_DOCUMENTS:
-        raise Invalid(("document", "too_many", {"max": _MAX_DOCUMENTS}))
+    check_number(len(present))
     document = m.Document(
         id=m.DocumentId(uow.new_id()),
         consultation=stored.id,
@@ -72,14 +72,28 @@ def file_document(uow: UnitOfWork, actor: Actor, opened: Opened, given: GivenDoc
         digest=given.digest,
         size=given.size,
         pages=given.pages,
+        original=given.original,
         added_by=actor.membership,
         added_at=uow.now,
     )
     uow.consultations.add_document(document)
     record_note(
-        uow, actor, stored, "add_document", payload={"document": document.id, "kind": given.kind}
+        uow, actor, stored, "add_document", payload={"document": document.id, "kind": given.kind},
+        told={"document": document.id},
     )
     return document
+
+
+def check_open(stored: m.Consultation) -> None:
+    """WrongState where nothing more is added to the material."""
+    if stored.state in CLOSED:
+        raise WrongState(state=stored.state.value, trigger="add_document")
+
+
+def check_number(documents: int) -> None:
+    """Invalid where there are so many already."""
+    if documents >= _MAX_DOCUMENTS:
+        raise Invalid(("document", "too_many", {"max": _MAX_DOCUMENTS}))
 
 
 def void_document(

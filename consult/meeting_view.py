@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from consult import model as m
 from consult.people import MembershipId
 from consult.ports import UnitOfWork
+from consult.relations import hosts, overdue
 
 PRINCIPALS = frozenset({m.Part.REFERRING, m.Part.EXPERT, m.Part.CHAIR, m.Part.REVIEWER})
 
@@ -21,6 +22,17 @@ class SeatInfo:
     organisation: str
     host: bool
     active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invited:
+    """Somebody who was invited by name and has not come yet."""
+
+    membership: MembershipId
+    name: str
+    title: str
+    organisation: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +53,7 @@ class RoomView:
     session: m.Session
     state: m.State
     seats: tuple[SeatInfo, ...]
+    invited: tuple[Invited, ...]
     contacts: tuple[Contact, ...]
 
 
@@ -57,8 +70,8 @@ def room_rows(uow: UnitOfWork, *, session: m.SessionId) -> RoomView:
     meeting = uow.meetings.session(session)
     consultation = uow.consultations.get(meeting.consultation)
     taking_part = {(x.membership, x.part) for x in uow.consultations.participants(meeting.consultation)}
-    chaired = any(part is m.Part.CHAIR for _, part in taking_part)
-    host_part = m.Part.CHAIR if chaired else m.Part.EXPERT
+    chairing = hosts(uow, meeting.consultation)
+    over = meeting.ended_at is not None
     infos = []
     for seat in uow.meetings.seats(session):
         member = uow.people.membership(seat.membership)
@@ -66,11 +79,31 @@ def room_rows(uow: UnitOfWork, *, session: m.SessionId) -> RoomView:
         infos.append(SeatInfo(
             seat=seat, name=staff.name, title=staff.title,
             organisation=uow.people.organisation(member.organisation).short_name,
-            host=seat.part is host_part, active=staff.active and (seat.membership, seat.part) in taking_part,
+            host=seat.membership in chairing,
+            # A guest's part ends with the session; they are told that it is over, not that they were put out.
+            active=staff.active and (
+                (seat.membership, seat.part) in taking_part or (over and seat.part is m.Part.GUEST)
+            ),
         ))
     return RoomView(
-        session=meeting, state=consultation.state, seats=tuple(infos), contacts=contacts_of(uow, meeting.consultation)
+        session=meeting, state=consultation.state, seats=tuple(infos), invited=invited(uow, meeting.consultation),
+        contacts=contacts_of(uow, meeting.consultation),
     )
+
+
+def invited(uow: UnitOfWork, consultation: m.ConsultationId) -> tuple[Invited, ...]:
+    """Those who were invited and have not come, the earliest first."""
+    found = []
+    for one in uow.consultations.participants(consultation):
+        if one.expires_at is None or overdue(uow, one):
+            continue
+        member = uow.people.membership(one.membership)
+        staff = uow.people.staff(member.staff)
+        found.append(Invited(
+            membership=one.membership, name=staff.name, title=staff.title,
+            organisation=uow.people.organisation(member.organisation).short_name, expires_at=one.expires_at,
+        ))
+    return tuple(found)
 
 
 def recent_messages(uow: UnitOfWork, *, session: m.SessionId) -> tuple[Line, ...]:

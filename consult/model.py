@@ -159,7 +159,10 @@ class Consent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A re-encoded PDF or picture. The bytes lie in the document store under their digest."""
+    """A re-encoded PDF or picture. The bytes lie in the document store under their digest.
+
+    `original` is the digest of the bytes as a camera gave them, where they are kept too.
+    """
 
     id: DocumentId
     consultation: ConsultationId
@@ -169,6 +172,7 @@ class Document:
     digest: str
     size: int
     pages: int = 1
+    original: str = ""
     added_by: MembershipId
     added_at: datetime
     voided_at: datetime | None = None
@@ -209,6 +213,8 @@ class Participant:
     part: Part
     since: datetime
     until: datetime | None = None
+    invited_by: MembershipId | None = None         # a guest's
+    expires_at: datetime | None = None             # an invitation that nobody has used yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +230,9 @@ class Session:
     ended_by: MembershipId | None = None
     ended_at: datetime | None = None
     locked: bool = False
+    chair: MembershipId | None = None              # whom the chair was handed; None: whose part it is
+    wait_text: str = ""                            # what those in the lobby read
+    wait_until: datetime | None = None             # when they may expect to be let in
     version: int = 0
 
 

@@ -91,8 +91,13 @@ def agreed(uow: UnitOfWork, organisation: OrganisationId, place: OrganisationId)
     """Is there an agreement in force by which `place` serves `organisation`? The links are the agreements: one that
     leads up to the place, or to the hospital whose centre it is. Nobody needs one with their own house.
     """
+    return place == organisation or place in places_agreed(uow, organisation)
+
+
+def places_agreed(uow: UnitOfWork, organisation: OrganisationId) -> tuple[OrganisationId, ...]:
+    """The places with which `organisation` has an agreement in force, nearest tier first."""
     above = _above(uow, organisation)
-    return place == organisation or place in above or any(place in _centres_of(uow, x, None) for x in above)
+    return tuple(dict.fromkeys([*above, *(centre for x in above for centre in _centres_of(uow, x, None))]))
 
 
 def _centres_of(

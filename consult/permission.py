@@ -74,6 +74,9 @@ class Action(StrEnum):
     ROOM_CHAT = "room.chat"
     ROOM_HISTORY = "room.history"
     ROOM_FINISH = "room.finish"
+    RECORDING_ASK = "recording.ask"          # ask for it, end it
+    RECORDING_READ = "recording.read"
+    RECORDING_HOLD = "recording.hold"        # a legal hold; sees the envelope alone
     DRAFT_READ = "draft.read"
     DRAFT_WRITE = "draft.write"
     REPORT_STATUS = "report.status"
@@ -92,6 +95,7 @@ class Action(StrEnum):
     ORDER_START = "order.start"
     STUDIES_UPLOAD = "studies.upload"
     STUDIES_MATCH = "studies.match"          # matching, unmatched studies, quarantine
+    REMOVALS_DECIDE = "removals.decide"      # the second person of a removal; sees counts and dates alone
     INBOX_READ = "inbox.read"
     PEOPLE_READ = "people.read"
     PEOPLE_MANAGE = "people.manage"
@@ -164,6 +168,9 @@ POLICY: Mapping[Action, Mapping[Relation, Condition]] = {
     _A.ROOM_CHAT: {**_always(_R.REFERRING, _R.ASSIGNED), _R.GUEST: _C.ADMITTED},
     _A.ROOM_HISTORY: {**_always(_R.REFERRING, _R.ASSIGNED), _R.GUEST: _C.HISTORY},
     _A.ROOM_FINISH: _always(_R.REFERRING, _R.ASSIGNED),
+    _A.RECORDING_ASK: _always(_R.REFERRING, _R.ASSIGNED),
+    _A.RECORDING_READ: _always(_R.REFERRING, _R.ASSIGNED),
+    _A.RECORDING_HOLD: _always(_R.ORG_ADMIN, _R.AUDITOR),
     _A.DRAFT_READ: {_R.REFERRING: _C.RELEASED, _R.ASSIGNED: _OK},
     _A.DRAFT_WRITE: _always(_R.ASSIGNED),
     _A.REPORT_STATUS: _always(_R.REFERRING, _R.ASSIGNED, _R.DISPATCHER, _R.TECHNICIAN),
@@ -185,6 +192,7 @@ OWN_ORGANISATION: Mapping[Action, frozenset[Role]] = {
     _A.ORDER_START: frozenset({Role.CLINIC_DOCTOR, Role.TECHNICIAN}),
     _A.STUDIES_UPLOAD: frozenset({Role.TECHNICIAN}),
     _A.STUDIES_MATCH: frozenset({Role.TECHNICIAN}),
+    _A.REMOVALS_DECIDE: frozenset({Role.TECHNICIAN, Role.ORG_ADMIN}),
     _A.INBOX_READ: frozenset({Role.CLINIC_DOCTOR}),
     _A.PEOPLE_READ: frozenset({Role.ORG_ADMIN}),
     _A.PEOPLE_MANAGE: frozenset({Role.ORG_ADMIN}),
@@ -205,6 +213,7 @@ SIGHT: Mapping[str, tuple[Action, ...]] = {
     "material": (_A.REQUEST_READ, _A.REQUEST_QUEUE, _A.REQUEST_STATUS),
     "order": (_A.ORDER_READ,),
     "room": (_A.ROOM_ENTER,),
+    "recording": (_A.ROOM_ENTER,),
     "draft": (_A.DRAFT_READ,),
     "report": (_A.REPORT_READ, _A.REPORT_STATUS, _A.REPORT_VERIFY),
     "feedback": (_A.FEEDBACK_READ,),
@@ -213,7 +222,7 @@ READS: frozenset[Action] = frozenset(
     {
         _A.PATIENT_FIND, _A.PATIENT_READ, _A.STUDIES_LIST, _A.PIXELS_READ, _A.DICOM_DOWNLOAD,
         _A.REQUEST_STATUS, _A.REQUEST_QUEUE, _A.REQUEST_READ, _A.DOCUMENT_READ, _A.ORDER_READ,
-        _A.ROOM_ENTER, _A.ROOM_HISTORY, _A.DRAFT_READ, _A.REPORT_STATUS, _A.REPORT_READ,
+        _A.ROOM_ENTER, _A.ROOM_HISTORY, _A.RECORDING_READ, _A.DRAFT_READ, _A.REPORT_STATUS, _A.REPORT_READ,
         _A.REPORT_VERIFY, _A.FEEDBACK_READ, _A.AUDIT_READ, _A.INBOX_READ, _A.PEOPLE_READ,
     }
 )  # fmt: skip

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from consult import model as m
 from consult.lifecycle import CLOSED, IN_TRIAGE
 from consult.patient import Patient, PatientId
-from consult.people import Actor, OrganisationId, Role
+from consult.people import Actor, MembershipId, OrganisationId, Role
 from consult.permission import POLICY, Action, Condition, Relation
 from consult.ports import UnitOfWork
 
@@ -115,6 +115,32 @@ def offered_to(uow: UnitOfWork, actor: Actor, consultation: m.Consultation) -> m
     return None
 
 
+def guest_of(uow: UnitOfWork, consultation: m.ConsultationId, membership: MembershipId) -> m.Participant | None:
+    """The participation of somebody who was invited by name, whether they have come or not."""
+    parts = uow.consultations.participants(consultation)
+    return next((x for x in parts if x.membership == membership and x.part is m.Part.GUEST), None)
+
+
+def overdue(uow: UnitOfWork, participant: m.Participant) -> bool:
+    """An invitation whose time has passed before anybody used it."""
+    return participant.expires_at is not None and uow.now >= participant.expires_at
+
+
+def hosts(uow: UnitOfWork, consultation: m.ConsultationId) -> frozenset[MembershipId]:
+    """Who admits, removes and locks: whoever was handed the chair of the running session and sits in it; else the
+    chair of the consultation, else its experts.
+    """
+    parts = uow.consultations.participants(consultation)
+    experts = {x.membership for x in parts if x.part in EXPERT_PARTS}
+    session = uow.meetings.running(consultation)
+    if session is not None and session.chair in experts:
+        seat = uow.meetings.seat_of(session.id, session.chair)
+        if seat is not None and seat.state in {m.SeatState.IN, m.SeatState.LOST}:
+            return frozenset({session.chair})
+    chairs = frozenset(x.membership for x in parts if x.part is m.Part.CHAIR)
+    return chairs or frozenset(x.membership for x in parts if x.part is m.Part.EXPERT)
+
+
 def admitted(uow: UnitOfWork, actor: Actor, consultation: m.Consultation) -> bool:
     """Sits in the running session, or has lost the line a while ago (rules.lost_seat) and is waited for."""
     session = uow.meetings.running(consultation.id)
@@ -137,18 +163,14 @@ def holds(uow: UnitOfWork, actor: Actor, consultation: m.Consultation, condition
         case Condition.OFFERED_TO:
             return offered_to(uow, actor, consultation) is not None
         case Condition.INVITED:
-            return consultation.state not in CLOSED
+            guest = guest_of(uow, consultation.id, actor.membership)
+            return consultation.state not in CLOSED and guest is not None and not overdue(uow, guest)
         case Condition.ADMITTED:
             return admitted(uow, actor, consultation)
         case Condition.HISTORY:
             return actor.role is not Role.TECHNICIAN and admitted(uow, actor, consultation)
         case Condition.CHAIR:
-            chairs = [
-                x.membership
-                for x in uow.consultations.participants(consultation.id)
-                if x.part is m.Part.CHAIR
-            ]
-            return not chairs or actor.membership in chairs
+            return actor.membership in hosts(uow, consultation.id)
         case Condition.RELEASED:
             return any(x.content.get("released") is True for x in uow.reports.of(consultation.id))
 

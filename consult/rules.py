@@ -51,5 +51,7 @@ class Rules:
     feedback_days: int = 7                         # after the acknowledgement the clinic is asked for feedback
     feedback_within_days: int = 7                  # each outcome is told so long after its day
     archive_days: int = 45                         # feedback that nobody gives is asked for so long
+    invitation: timedelta = timedelta(minutes=60)  # a guest enters within so long, or is invited again
     lost_seat: timedelta = timedelta(minutes=30)   # a guest whose line is lost still reads for so long
+    recording_days: int = 90                       # a recording is kept so long after its end
     report_channels: tuple[str, ...] = ("inbox", "archive", "webhook")

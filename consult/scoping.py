@@ -68,6 +68,8 @@ def _shared(
     consultations: Iterable[m.Consultation]
     if study_uid is not None:
         consultations = uow.consultations.sharing(study_uid)
+    elif guests_only:
+        consultations = uow.consultations.as_guest(actor.membership)
     else:
         query = WorklistQuery(participant=actor.membership, limit=_MANY)
         if actor.role is Role.DISPATCHER:

@@ -53,3 +53,18 @@ CONFLICTS: Mapping[str, str] = {
     "doubted_study": "专家指出这项检查患者不符，请先在“未匹配”中处理。",
     "takes_part_already": "该专家已参加这次会诊。",
 }
+REMOVALS: Mapping[str, str] = {
+    "same_person": "提出移除的人不能自己批准，请由本机构另一位同事决定。",
+    "expired": "这份移除申请没有在期限内决定，已经失效；如仍需移除，请重新提出。",
+    "decided_already": "这份移除申请已有决定。请刷新查看。",
+    "refused": "没有批准移除。",
+    "proposed_already": "已在另一份移除申请中，请先等它决定。",
+    "on_hold": "这项检查已设保留令；解除之前不能移除。",
+    "open_consultation": "有会诊正在使用这项检查，或这位患者有会诊还没有结束；归档之后才能移除。",
+    "doubted_study": "专家指出这项检查患者不符，请先在“未匹配”中处理。",
+    "quarantine_waits": "隔离区里有这项检查的文件还没有处理，请先处理。",
+    "retention": "保存期限未满，或最近又收到了影像，不能移除。",
+    "no_such_study": "这项检查已不在本机构的影像库里。",
+    "changed_meanwhile": "这项检查的内容刚刚变化，没有移除；请重新提出。",
+}
+"""Why images are not removed, by the reason of `removal_refused`."""

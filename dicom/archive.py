@@ -14,19 +14,20 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dicom.assembly import Assembly
 from dicom.cache import trim_cache
+from dicom.calm import Calm
 from dicom.committer import Committer
-from dicom.errors import BusyError, DicomError, NotFoundError
+from dicom.errors import NotFoundError
 from dicom.faults import Fault, no_fault
 from dicom.index import arrivals, life
-from dicom.index import writer as index
 from dicom.index.reader import IndexReader
 from dicom.ingest import Ingestor
 from dicom.jobs import Job
 from dicom.life.room import Room
+from dicom.making import Maker
 from dicom.model import Arrival, IngestResult, InstanceRow, Limits, QuarantineRow, Query, Scope, SeriesRow, StudyRow
 from dicom.packs.append import OpenPack
 from dicom.packs.read import PackReader
@@ -38,7 +39,6 @@ from dicom.settling import Settler
 from dicom.workers.pool import WorkerPool
 
 log = logging.getLogger(__name__)
-_METADATA_BATCH = 16
 _ALL = 1_000_000
 T = TypeVar("T")
 
@@ -76,8 +76,9 @@ class Archive:
         self.room = Room(root, limits)
         self.retriever = Retriever(root, pack_reader, workers, limits)
         self.recent = Recent(reader, committer)
-        self._wake = asyncio.Event()
-        self.settling = Settler(committer, reader, self.retriever, clock, self._wake.set)
+        self._calm = Calm()
+        self._maker = Maker(committer, reader, self.retriever, clock, self._calm)
+        self.settling = Settler(committer, reader, self.retriever, clock, self._maker.wake)
         self.told: Callable[[IngestResult], None] = lambda _result: None
         """Called with every result of `ingest`, for figures; must not block."""
         self._background: asyncio.Task[None] | None = None
@@ -138,8 +139,8 @@ class Archive:
         """Start the writer thread and the worker processes."""
         self._committer.start()
         await self.workers.start()
-        self._background = asyncio.get_running_loop().create_task(self._make_metadata())
-        self._wake.set()
+        self._background = asyncio.get_running_loop().create_task(self._maker.run())
+        self._maker.wake()
 
     async def close(self) -> None:
         """Finish what is queued, end the workers, checkpoint the index."""
@@ -173,11 +174,13 @@ class Archive:
         if reason := self.room.refusal(organisation, source):
             result = IngestResult(outcome="refused", reason=reason)
         else:
+            self._calm.heard()
             result = await self._ingestor.ingest(
                 body, organisation=organisation, source=source, study_uid=study_uid
             )
+            self._calm.heard()
         if result.outcome == "stored":
-            self._wake.set()
+            self._maker.wake()
         self.told(result)
         return result
 
@@ -302,7 +305,7 @@ class Archive:
 
     async def metadata(self, rows: Sequence[InstanceRow]) -> list[bytes]:
         """DICOM JSON of each row, bulk addresses still relative (`dicom.web.with_base`)."""
-        return await self.retriever.metadata(rows, self._keep_metadata)
+        return await self.retriever.metadata(rows, self._maker.keep)
 
     async def frame(self, row: InstanceRow, number: int) -> bytes:
         """Frame `number` (1-based) as explicit little endian bytes."""
@@ -334,65 +337,9 @@ class Archive:
             return data[:-1] if data.endswith(b"\x00") else data
         return data
 
-    # -- metadata in the background
-
-    def _keep_metadata(self, row: InstanceRow, data: bytes) -> None:
-        job = self._metadata_job(row, data)
-        job.future.add_done_callback(lambda future: future.cancelled() or future.exception())
-        with contextlib.suppress(BusyError):
-            self._committer.submit(job)
-
-    def _metadata_job(self, row: InstanceRow, data: bytes) -> Job:
-        loop = asyncio.get_running_loop()
-        return Job(
-            loop=loop,
-            future=loop.create_future(),
-            size=len(data),
-            organisation=row.organisation,
-            source="metadata",
-            at=self._clock().astimezone(UTC),
-            digest=row.digest,
-            metadata=data,
-        )
-
-    async def _make_metadata(self) -> None:
-        """Make the JSON of whatever was stored, after its acknowledgement, one batch at a time."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while rows := await asyncio.to_thread(self._reader.wanting_metadata, _METADATA_BATCH):
-                try:
-                    await self._make_batch(rows)
-                except BusyError:
-                    return
-                except DicomError as error:
-                    log.warning("metadata not made", extra={"error": error.reason})
-                    break
-
-    async def _make_batch(self, rows: list[InstanceRow]) -> None:
-        made = await self.retriever.make_metadata(rows, background=True)
-        jobs: list[Job] = []
-        loop = asyncio.get_running_loop()
-        for row, data in zip(rows, made, strict=True):
-            if data is not None:
-                jobs.append(self._metadata_job(row, data))
-            else:
-                command: Callable[[Any], Any] = _failed(row.digest)
-                jobs.append(Job(loop=loop, future=loop.create_future(), size=0, command=command))
-        for job in jobs:
-            self._committer.submit(job)
-        for job in jobs:
-            await job.future
-
     async def metadata_settled(self) -> None:
         """Wait until no metadata is outstanding (tests, shutdown of an import)."""
-        while await asyncio.to_thread(self._reader.wanting_metadata, 1):
-            self._wake.set()
-            await asyncio.sleep(0.01)
-
-
-def _failed(digest: str) -> Callable[[Any], Any]:
-    return lambda connection: index.metadata_failed(connection, digest)
+        await self._maker.settled()
 
 
 def _within(query: Query, study_uid: str | None, series_uid: str | None) -> Query:

@@ -14,12 +14,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from dicom.errors import BusyError, CorrectionError, DicomError, StorageError
+from dicom.errors import BusyError, DicomError, StorageError
 from dicom.faults import Fault
 from dicom.index import writer as index
 from dicom.index.schema import checkpoint
 from dicom.index.writer import Holding
 from dicom.jobs import Job, public_error, resolve
+from dicom.judging import Judge
 from dicom.labels import label
 from dicom.model import IngestResult, Limits, Place
 from dicom.packs.append import Buffer, OpenPack
@@ -161,19 +162,16 @@ class Committer:
 
     def _plan(self, batch: list[Job]) -> list[Buffer]:
         """Settle duplicates and conflicts, give generations, lay out the bytes. Places count from the batch's start."""
-        seen: dict[tuple[str, str], Job] = {}
-        blobs: dict[str, Job] = {}
-        refused: dict[tuple[str, str, str], Job] = {}
-        settled: set[str] = set()
+        judge = Judge(self._connection)
         buffers: list[Buffer] = []
         position = 0
         for job in batch:
             if job.header is not None:
-                self._settle(job, seen, blobs, refused)
+                judge.instance(job)
             elif job.metadata is not None:
                 job.plan = "metadata"
             elif job.settling is not None:
-                self._check(job, settled)
+                judge.settling(job)
             if job.plan not in {"instance", "quarantine", "custody", "metadata", "settling"}:
                 continue
             self._generation += 1
@@ -228,51 +226,6 @@ class Committer:
             header=job.header,
             **more,
         )
-
-    def _check(self, job: Job, settled: set[str]) -> None:
-        """One correction or decision of an organisation at a time: the next must be judged by what this one leaves."""
-        assert job.settling is not None
-        try:
-            if job.organisation in settled:
-                raise CorrectionError(code="changed_meanwhile")
-            job.settling.check(self._connection)
-        except DicomError as error:
-            job.error = error
-            return
-        job.plan = "settling"
-        settled.add(job.organisation)
-
-    def _settle(
-        self,
-        job: Job,
-        seen: dict[tuple[str, str], Job],
-        blobs: dict[str, Job],
-        refused: dict[tuple[str, str, str], Job],
-    ) -> None:
-        header = job.header
-        assert header is not None
-        key = (job.organisation, header.sop_uid)
-        earlier = seen.get(key)
-        held = earlier.digest if earlier else index.digest_of(self._connection, *key)
-        result = IngestResult.of
-        if held == job.digest and (earlier or index.has_blob(self._connection, job.digest)):
-            job.plan, job.same_as = "duplicate", earlier
-            job.outcome = result("duplicate", header, job.digest)
-        elif held is not None and held != job.digest:
-            mark = (*key, job.digest)
-            job.outcome = result("conflict", header, job.digest, reason="other_bytes")
-            if mark in refused or index.is_quarantined(self._connection, *mark):
-                job.plan, job.same_as = "duplicate", refused.get(mark)
-            else:
-                job.plan = "quarantine"
-                refused[mark] = job
-        else:
-            known = job.digest in blobs or index.has_blob(self._connection, job.digest)
-            job.plan = "custody" if known else "instance"
-            job.outcome = result("stored", header, job.digest, custody=known)
-            job.same_as, job.alters = blobs.get(job.digest), held is not None
-            seen[key] = job
-            blobs.setdefault(job.digest, job)
 
     def _pack_for_append(self) -> OpenPack:
         if self._pack is None:

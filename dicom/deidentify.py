@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pydicom.datadict import dictionary_has_tag
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset as Elements
 from pydicom.filebase import DicomBytesIO
@@ -27,10 +27,11 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
 from dicom.deidentify_table import ACTIONS, EDITION
+from dicom.elements import Element
 from dicom.errors import RefusedError
+from dicom.json_model import JsonWriter
 from dicom.part10 import build_prefix
-from dicom.structured import STORAGE
-from dicom.syntaxes import is_explicit, is_little
+from dicom.syntaxes import STRUCTURED, is_explicit, is_little
 
 if TYPE_CHECKING:
     from dicom.workers.ops import Dataset
@@ -108,13 +109,14 @@ class Profile:
 def deidentify(dataset: Dataset, profile: Profile) -> dict[str, Any]:
     """`head` (the file up to its pixels), `pixels` (offset and length in the dataset, or None), `warnings`, `sop`.
 
-    Raises RefusedError: `document_not_cleaned`, `identity_left`, `unreadable`.
+    Raises RefusedError: `document_not_cleaned`, `identity_left`, `unreadable`, `too_many_elements`.
     """
+    _weigh(dataset)
     split, end, _ = _pixel_span(dataset)
     encoding = {"is_implicit_VR": not is_explicit(dataset.syntax), "is_little_endian": is_little(dataset.syntax)}
     ds = read_dataset(DicomBytesIO(dataset.window.bytes(0, split)), bytelength=split, **encoding)
     kind = str(ds.SOPClassUID)
-    if kind.startswith(_DOCUMENTS) or 0x00420011 in ds or (kind.startswith(STORAGE) and kind != _KEY_OBJECTS):
+    if kind.startswith(_DOCUMENTS) or 0x00420011 in ds or (kind.startswith(STRUCTURED) and kind != _KEY_OBJECTS):
         raise RefusedError(code="document_not_cleaned")
     warnings = _warnings(ds)
     patient = str(ds.get("PatientID", "")) + "\x1f" + str(ds.get("IssuerOfPatientID", ""))
@@ -138,6 +140,27 @@ def deidentify(dataset: Dataset, profile: Profile) -> dict[str, Any]:
         "sop": sop,
         "series": str(ds.SeriesInstanceUID),
     }
+
+
+def _weigh(dataset: Dataset) -> None:
+    """Refuse more elements, at all depths, than something is made of: pydicom makes an object of every one."""
+    walker = dataset.walker
+    vr_of = JsonWriter(walker, lambda tag: dictionary_VR(tag) if dictionary_has_tag(tag) else "").vr_of
+
+    def weigh(elements: Iterable[Element], depth: int) -> None:
+        found = list(elements)
+        walker.make(1 + len(found))
+        for element in found:
+            if vr_of(element) == "SQ":
+                for start, end, explicit in walker.items(element):
+                    limit = element.end if end is None else end
+                    weigh(walker.elements(start, limit, depth=depth, explicit=explicit), depth + 1)
+
+    try:
+        weigh(walker.elements(), 1)
+    except RefusedError as error:
+        if error.reason == "too_many_elements":
+            raise  # what else is wrong with it, pydicom may read all the same
 
 
 def _pixel_span(dataset: Dataset) -> tuple[int, int, int]:

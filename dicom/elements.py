@@ -31,8 +31,15 @@ SHORT_VRS = frozenset(
 )
 MOST_TOP_LEVEL = 20_000
 """A tag stands once in a dataset and real ones have hundreds; two kilobytes deflated can hold a hundred thousand."""
+MOST_MADE = 200_000
+"""Elements and items of which something is made (JSON, a dataset written anew), which costs far more than a step."""
 _CHUNK = 64 << 10
+_LONG_LE = struct.Struct("<I")
 _EXPLICIT_LE = struct.Struct("<HH2sH")
+_NUMBERS = {
+    True: (struct.Struct("<HH"), struct.Struct("<H"), struct.Struct("<I")),
+    False: (struct.Struct(">HH"), struct.Struct(">H"), struct.Struct(">I")),
+}
 _HEADER_SIZES = {**dict.fromkeys(SHORT_VRS, 8), **dict.fromkeys(LONG_VRS, 12)}
 
 
@@ -53,6 +60,7 @@ class Budget:
     elements: int = 10_000
     header_bytes: int = 256 << 10
     depth: int = 32
+    made: int = MOST_MADE
 
 
 class Window:
@@ -124,12 +132,7 @@ class Walker:
         window, budget = self._window, self._budget
         limit = window.length if end is None else end
         explicit = self.explicit if explicit is None else explicit
-        order = "<" if self.little else ">"
-        pair, short, long = (
-            struct.Struct(order + "HH"),
-            struct.Struct(order + "H"),
-            struct.Struct(order + "I"),
-        )
+        pair, short, long = _NUMBERS[self.little]
         locate = window.locate
         position = start
         if depth > budget.depth:
@@ -188,20 +191,22 @@ class Walker:
             yield Element(tag, vr, offset, length, after)
             position = after
 
-    def select(self, wanted: frozenset[int]) -> list[Element]:
-        """The wanted top-level elements, every length of the dataset checked. Several times faster than `elements`."""
+    def select(self, wanted: frozenset[int], groups: frozenset[int] = frozenset()) -> list[Element]:
+        """The top-level elements wanted by tag or by group, every length of the dataset checked. Several times faster
+        than `elements`.
+        """
         found: list[Element] = []
         position, limit, count = 0, self._window.length, 0
         while position < limit:
             if self.explicit and self.little:
                 before = self._budget.elements
-                position = self._select_fast(position, wanted, found)
+                position = self._select_fast(position, wanted, groups, found)
                 count += before - self._budget.elements
             if position < limit:  # something the fast loop does not know: one step the thorough way
                 element = next(self.elements(position), None)
                 if element is None:
                     break
-                if element.tag in wanted:
+                if element.tag in wanted or element.tag >> 16 in groups:
                     found.append(element)
                 position = element.end
                 count += 1
@@ -209,35 +214,42 @@ class Walker:
                 raise RefusedError(code="too_many_elements")
         return found
 
-    def _select_fast(self, position: int, wanted: frozenset[int], found: list[Element]) -> int:
+    def _select_fast(
+        self, position: int, wanted: frozenset[int], groups: frozenset[int], found: list[Element]
+    ) -> int:
+        """Adds what lies in the window from `position` on; where to go on. Stops before what it does not know."""
         buffer, base = self._window.view
-        room, limit, first = len(buffer) - 12, self._window.length, position
-        unpack, sizes, count = _EXPLICIT_LE.unpack_from, _HEADER_SIZES, 0
-        while 0 <= (i := position - base) <= room:
+        unpack, long, sizes, room = _EXPLICIT_LE.unpack_from, _LONG_LE.unpack_from, _HEADER_SIZES, len(buffer) - 12
+        looked = groups | {tag >> 16 for tag in wanted} | {0xFFFE}
+        budget, i, count = self._budget, position - base, 0
+        if i < 0:
+            return position
+        for count in range(budget.elements + 2):  # noqa: B007 - how many were passed
+            if i > room:
+                break
             group, number, vr, length = unpack(buffer, i)
             size = sizes.get(vr, 0)
-            if not size or group == 0xFFFE:
-                break
-            if size == 12:
-                length = int.from_bytes(buffer[i + 8 : i + 12], "little")
+            if size != 8:
+                if not size:
+                    break
+                (length,) = long(buffer, i + 8)
                 if length == UNDEFINED:
                     break
-            offset = position + size
-            end = offset + length
-            if end > limit:
-                raise RefusedError(code="truncated")
-            tag = group << 16 | number
-            if tag in wanted:
-                found.append(Element(tag, vr.decode("ascii"), offset, length, end))
-            position = end
-            count += 1
-            if count > self._budget.elements:
-                break
-        self._budget.elements -= count
-        self._budget.header_bytes -= 12 * count
-        if self._budget.elements < 0 or (first == position and self._budget.header_bytes < 0):
+            if group in looked:
+                if group == 0xFFFE:
+                    break
+                tag = group << 16 | number
+                if tag in wanted or group in groups:
+                    start = base + i + size
+                    found.append(Element(tag, vr.decode("ascii"), start, length, start + length))
+            i += size + length
+        if base + i > self._window.length:
+            raise RefusedError(code="truncated")
+        budget.elements -= count
+        budget.header_bytes -= 12 * count
+        if budget.elements < 0 or (not count and budget.header_bytes < 0):
             raise RefusedError(code="too_many_elements")
-        return position
+        return base + i
 
     def items(self, element: Element, *, depth: int = 1) -> Iterator[tuple[int, int | None, bool]]:
         """The items of a sequence as (start, end or None for a delimiter, explicit) to be given to `elements`."""
@@ -250,6 +262,7 @@ class Walker:
                 return
             if tag != ITEM:
                 raise RefusedError(code="malformed")
+            self.spend(1)
             start = position + 8
             if length == UNDEFINED:
                 yield start, None, explicit
@@ -270,6 +283,20 @@ class Walker:
             yield position + 8, length
             position += 8 + length
 
+    def make(self, count: int) -> None:
+        """Something will be made of `count` elements. Raises RefusedError `too_many_elements` beyond the budget."""
+        self._budget.made -= count
+        if self._budget.made < 0:
+            raise RefusedError(code="too_many_elements")
+
+    def spend(self, count: int) -> None:
+        """`count` elements were passed. Raises RefusedError `too_many_elements` beyond the budget."""
+        budget = self._budget
+        budget.elements -= count
+        budget.header_bytes -= 12 * count
+        if budget.elements < 0 or budget.header_bytes < 0:
+            raise RefusedError(code="too_many_elements")
+
     def _item_header(self, position: int, limit: int) -> tuple[int, int]:
         if limit - position < 8:
             raise RefusedError(code="truncated")
@@ -282,9 +309,7 @@ class Walker:
             raise RefusedError(code="too_deep")
         while True:
             tag, length = self._item_header(position, limit)
-            self._budget.elements -= 1
-            if self._budget.elements < 0:
-                raise RefusedError(code="too_many_elements")
+            self.spend(1)
             position += 8
             if tag == SEQUENCE_END:
                 return position
@@ -298,13 +323,36 @@ class Walker:
                     raise RefusedError(code="truncated")
 
     def _skip_item(self, position: int, limit: int, depth: int, *, explicit: bool) -> int:
-        for element in self.elements(position, limit, depth=depth + 1, explicit=explicit):
-            position = element.end
-        # The walk stopped at the item delimiter, or ran out of bytes without one.
-        tag, _ = self._item_header(position, limit)
-        if tag != ITEM_END:
+        if depth + 1 > self._budget.depth:
+            raise RefusedError(code="too_deep")
+        while True:
+            if explicit and self.little:
+                position = self._hop(position, limit)
+            if self._item_header(position, limit)[0] == ITEM_END:
+                self.spend(1)
+                return position + 8
+            position = next(self.elements(position, limit, depth=depth + 1, explicit=explicit)).end
+
+    def _hop(self, position: int, limit: int) -> int:
+        """Over plain elements of known length as far as the window shows them: most of what a sequence holds."""
+        buffer, base = self._window.view
+        room = min(len(buffer), limit - base) - 12
+        unpack, sizes, count, most = _EXPLICIT_LE.unpack_from, _HEADER_SIZES, 0, self._budget.elements
+        while 0 <= (i := position - base) <= room and count <= most:
+            group, _, vr, length = unpack(buffer, i)
+            size = sizes.get(vr, 0)
+            if not size or group == 0xFFFE:
+                break
+            if size == 12:
+                length = int.from_bytes(buffer[i + 8 : i + 12], "little")
+                if length == UNDEFINED:
+                    break
+            position += size + length
+            count += 1
+        if position > limit:
             raise RefusedError(code="truncated")
-        return position + 8
+        self.spend(count)
+        return position
 
     def _skip_fragments(self, position: int, limit: int) -> int:
         order = "<HHI" if self.little else ">HHI"

@@ -26,6 +26,8 @@ _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _WIDTHS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _CHARSET = 0x00080005
+SAMPLED = frozenset({"PN", "LO", "SH", "LT", "ST", "UT", "UC"})
+"""Of the values of these the character set is told."""
 
 Dictionary = Callable[[int], str]
 
@@ -41,38 +43,51 @@ class JsonWriter:
         self._signed = False
 
     def dataset(self) -> dict[str, Any]:
-        """The whole dataset. Raises RefusedError where it cannot be walked."""
+        """The whole dataset. Raises RefusedError where it cannot be walked or is too much."""
         walker = self._walker
         elements = list(walker.elements())
         label = b""
         samples: list[bytes] = []
         for element in elements:
-            vr = self.vr_of(element)
             if element.tag == _CHARSET:
                 label = self._value(element)
-            elif element.tag == 0x00280103 and element.length == 2:
-                self._signed = self._value(element) in {b"\x01\x00", b"\x00\x01"}
-            elif vr in {"PN", "LO", "SH", "LT", "ST", "UT", "UC"} and element.length <= _TEXT_LIMIT:
+            elif element.tag == 0x00280103:
+                if element.length == 2:
+                    self.sign(self._value(element))
+            elif self.sampled(element):
                 samples.append(self._value(element))
         found = charsets.detect(label, samples)
         return self._objects(elements, found, "", 0)
 
     def _objects(self, elements: list[Element], charset: Charset, path: str, depth: int) -> dict[str, Any]:
+        self._walker.make(1 + len(elements))
         out: dict[str, Any] = {}
         for element in elements:
-            if element.tag & 0xFFFF == 0 or element.tag >> 16 in {0x0000, 0x0002}:
-                continue
-            name = f"{element.tag:08X}"
-            if element.tag == _CHARSET:
-                out[name] = {"vr": "CS", "Value": ["ISO_IR 192"]}  # JSON is UTF-8 whatever the dataset was
-                continue
-            out[name] = self._element(element, charset, f"{path}{name}", depth)
+            out.update(self.named(element, charset, path, depth))
         return out
+
+    def named(self, element: Element, charset: Charset, path: str = "", depth: int = 0) -> dict[str, Any]:
+        """The element under its name; nothing for what JSON leaves out (PS3.18 §F.2.2: group lengths, file header)."""
+        tag = element.tag
+        if tag & 0xFFFF == 0 or tag >> 16 in {0x0000, 0x0002}:
+            return {}
+        name = f"{tag:08X}"
+        if tag == _CHARSET:
+            return {name: {"vr": "CS", "Value": ["ISO_IR 192"]}}  # JSON is UTF-8 whatever the dataset was
+        return {name: self._element(element, charset, f"{path}{name}", depth)}
+
+    def sampled(self, element: Element) -> bool:
+        """Whether the character set is to be told from its value, too."""
+        return element.length <= _TEXT_LIMIT and self.vr_of(element) in SAMPLED
+
+    def sign(self, value: bytes) -> None:
+        """Pixel Representation (0028,0103), which decides `US or SS`."""
+        self._signed = value in {b"\x01\x00", b"\x00\x01"}
 
     def learn_sign(self) -> None:
         """Read Pixel Representation, which decides `US or SS`, for a caller that only wants `vr_of`."""
         for element in self._walker.select(frozenset({0x00280103})):
-            self._signed = element.length == 2 and self._value(element) in {b"\x01\x00", b"\x00\x01"}
+            self.sign(self._value(element) if element.length == 2 else b"")
 
     def vr_of(self, element: Element) -> str:
         """The VR as written, or from the dictionary where none is."""

@@ -7,8 +7,6 @@ from functools import lru_cache
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from pydicom.datadict import keyword_for_tag
-
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 # What XML 1.0 cannot carry at all, not even escaped.
 _IMPOSSIBLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -69,4 +67,6 @@ def _text(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _keyword(tag: str) -> str:
+    from pydicom.datadict import keyword_for_tag  # with numpy behind it: loaded with the first document, not the server
+
     return str(keyword_for_tag(int(tag, 16)))

@@ -85,11 +85,9 @@ class Recoder:
 
     def _item(self, start: int, end: int | None, explicit: bool, element: Element, depth: int) -> bytes:
         limit = element.end if end is None else end
-        parts = [
-            self._element(child, depth + 1)
-            for child in list(self._walker.elements(start, limit, depth=depth + 1, explicit=explicit))
-            if child.tag & 0xFFFF
-        ]
+        children = list(self._walker.elements(start, limit, depth=depth + 1, explicit=explicit))
+        self._walker.make(1 + len(children))
+        parts = [self._element(child, depth + 1) for child in children if child.tag & 0xFFFF]
         value = b"".join(parts)
         return struct.pack("<HHI", 0xFFFE, 0xE000, len(value)) + value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -15,8 +15,9 @@ from dicom.corrections import shown_header, shown_metadata, shown_otherwise
 from dicom.errors import CannotRenderError, DicomError, NotFoundError, UnsupportedError
 from dicom.model import InstanceRow, Limits, PixelKind, Place
 from dicom.packs.append import pack_path
-from dicom.packs.read import PackReader
+from dicom.packs.read import PackFile, PackReader
 from dicom.part10 import build_prefix
+from dicom.ready import ready_made
 from dicom.recode import fragment
 from dicom.syntaxes import (
     DECODED,
@@ -52,9 +53,14 @@ class Picture:
     viewport: tuple[float, ...] | None = None
     annotation: tuple[str, ...] = ()  # "patient", "technique": written into the picture
 
+    def fields(self) -> dict[str, Any]:
+        """As a worker is told (`dicom.pixels.render.Rendering`)."""
+        names = ("format", "quality", "window", "viewport", "annotation")
+        return {name: getattr(self, name) for name in names}
+
     def tag(self) -> str:
         """A short stable name of these wishes, for caches and ETags."""
-        return sha256(repr(asdict(self)).encode()).hexdigest()[:16]
+        return sha256(repr(self.fields()).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +129,10 @@ class Retriever:
             position = end
         return body
 
+    def opened(self, span: ByteRange) -> PackFile | None:
+        """The pack's file, to send from it; None where that might wait for the disk."""
+        return self._packs.opened(span.pack, span.offset, span.length)
+
     @staticmethod
     def file_range(row: InstanceRow) -> ByteRange:
         """The whole part-10 file as stored."""
@@ -185,7 +195,7 @@ class Retriever:
         return await self._once(
             key,
             "frame",
-            {"blob": self._blob(row), "frame": number, "ranges": self._fragments(row, number)},
+            self._one_frame(row, number),
             lambda a: a["data"],
         )
 
@@ -194,7 +204,7 @@ class Retriever:
         self.check_frame(row, number)
         if reason := why_not(row, target):
             raise UnsupportedError(code=reason)
-        args = {"blob": self._blob(row), "frame": number, "ranges": self._fragments(row, number), "target": target}
+        args = {**self._one_frame(row, number), "target": target}
         return await self._once((row.digest, number, target), "encoded", args, lambda answer: answer)
 
     async def converted(self, row: InstanceRow, target: str) -> Conversion:
@@ -241,10 +251,8 @@ class Retriever:
         named = row.overlay if wanted.annotation else None  # a picture without words shows nothing of it
         key = (row.version if named else row.digest, number, wanted.tag())
         args = {
-            "blob": self._blob(row),
-            "frame": number,
-            "ranges": self._fragments(row, number),
-            "rendering": asdict(wanted),
+            **self._one_frame(row, number),
+            "rendering": wanted.fields(),
             "named": shown_header(named) if named else {},
         }
         return await self._once(key, "rendered", args, lambda answer: answer)
@@ -297,16 +305,14 @@ class Retriever:
         self, rows: Sequence[InstanceRow], keep: Callable[[InstanceRow, bytes], None]
     ) -> list[bytes]:
         """DICOM JSON of each row, bulk addresses still relative. What is missing is made and given to `keep`."""
-        ready = await asyncio.to_thread(
-            self._read_metadata, [row for row in rows if row.metadata is not None]
-        )
+        ready = await ready_made(self._packs, rows)
         missing = [row for row in rows if row.digest not in ready]
         for start in range(0, len(missing), _METADATA_BATCH):
             part = missing[start : start + _METADATA_BATCH]
             made = await self.make_metadata(part)
             for row, data in zip(part, made, strict=True):
-                if data is None:
-                    raise UnsupportedError(code="unreadable")
+                if isinstance(data, str):
+                    raise UnsupportedError(code=data)
                 keep(row, data)
                 ready[row.digest] = zlib.decompress(data)
         return [shown_metadata(ready[row.digest], row) for row in rows]
@@ -334,26 +340,16 @@ class Retriever:
 
     async def make_metadata(
         self, rows: Sequence[InstanceRow], *, background: bool = False
-    ) -> list[bytes | None]:
-        """Zlib-compressed DICOM JSON, None where it cannot be made. One at a time again if the group fails."""
+    ) -> list[bytes | str]:
+        """Zlib-compressed DICOM JSON, or the reason where it cannot be made. One at a time again if the group fails."""
         args = {"blobs": [self._blob(row) for row in rows]}
         try:
-            made: list[bytes | None] = await self._workers.call("metadata", args, background=background)
+            made: list[bytes | str] = await self._workers.call("metadata", args, background=background)
             return made
-        except DicomError:
+        except DicomError as error:
             if len(rows) == 1:
-                return [None]
+                return [error.reason]
         return [(await self.make_metadata([row], background=background))[0] for row in rows]
-
-    def _read_metadata(self, rows: list[InstanceRow]) -> dict[str, bytes]:
-        out = {}
-        for row in rows:
-            place = row.metadata
-            if place is not None:
-                out[row.digest] = zlib.decompress(
-                    self._packs.read(place.pack, place.offset, place.body_length)
-                )
-        return out
 
     @staticmethod
     def check_frame(row: InstanceRow, number: int) -> None:
@@ -374,6 +370,17 @@ class Retriever:
     def _span(self, place: Place, syntax: str) -> dict[str, Any]:
         path = str(pack_path(self._root, place.pack))
         return {"syntax": syntax, "path": path, "offset": place.body_offset, "length": place.body_length}
+
+    def _one_frame(self, row: InstanceRow, number: int) -> dict[str, Any]:
+        """What a worker is told of the frame: where the dataset lies, and what the index knows of its pixels."""
+        known = ("kind", "offset", "length", "frames", "frame_length", "keyword")
+        layout = None if row.transfer_syntax == DEFLATED else {name: getattr(row.pixels, name) for name in known}
+        return {
+            "blob": self._blob(row),
+            "frame": number,
+            "ranges": self._fragments(row, number),
+            "layout": layout,
+        }
 
     @staticmethod
     def _fragments(row: InstanceRow, number: int) -> list[tuple[int, int]] | None:

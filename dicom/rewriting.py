@@ -185,6 +185,7 @@ class Rewriter:
     ) -> bytes:
         limit = element.end if end is None else end
         children = list(self._walker.elements(start, limit, depth=depth + 1, explicit=explicit))
+        self._walker.make(1 + len(children))
         for child in children:
             if child.tag == _CHARSET and child.length != UNDEFINED:
                 charset = Charset(terms=charsets.parse_label(self._bytes(child)))

@@ -17,7 +17,7 @@ from pylopdf_fonts_zh_cn import sans_path
 from dicom.charset import Charset, detect
 from dicom.header import read_header
 from dicom.pixels.annotate import patient_lines
-from dicom.pixels.decode import Attributes
+from dicom.pixels.attributes import Attributes
 from dicom.sheet import GRID, HEIGHT, WIDTH, Facts, Sheet
 
 if TYPE_CHECKING:

@@ -24,9 +24,8 @@ import numpy as np
 
 from dicom.charset import Charset, detect
 from dicom.errors import CannotRenderError
-from dicom.pixels.decode import Attributes
+from dicom.pixels.attributes import Attributes
 
-STORAGE = "1.2.840.10008.5.1.4.1.1.88."  # all SR storage classes, key object selection among them
 _MOST_ITEMS = 5000
 _DEEPEST = 30
 _LONGEST = 20_000

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from dicom.charset import Charset, parse_label
 from dicom.elements import WAVEFORM_SEQUENCE, Walker
 from dicom.errors import UnsupportedError
-from dicom.pixels.decode import Attributes
+from dicom.pixels.attributes import Attributes
 
 _LEADS = {
     1: "I",

@@ -260,6 +260,14 @@ class Multipart:
         self._in_part = True
         return headers
 
+    def _begun(self) -> int:
+        """Where at the buffer's end a delimiter may have begun; its length, where none has (nothing is copied then)."""
+        buffer, delimiter = self._buffer, self._delimiter
+        place = buffer.find(b"\r", max(len(buffer) - len(delimiter) + 1, 0))
+        while place >= 0 and not delimiter.startswith(buffer[place:]):
+            place = buffer.find(b"\r", place + 1)
+        return len(buffer) if place < 0 else place
+
     async def body(self) -> AsyncIterator[bytes]:
         """The bytes of the present part. Raises BadQueryError if the stream ends within it."""
         delimiter = self._delimiter
@@ -271,9 +279,9 @@ class Multipart:
                 if data:
                     yield data
                 return
-            keep = len(delimiter) - 1
-            if len(self._buffer) > keep:
-                data, self._buffer = self._buffer[:-keep], self._buffer[-keep:]
+            begun = self._begun()
+            data, self._buffer = self._buffer[:begun], self._buffer[begun:]
+            if data:
                 yield data
             if not await self._more():
                 raise BadQueryError(code="cut_multipart")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +30,8 @@ from server.middleware import MIDDLEWARES, add_headers
 from server.pages import environment
 from server.pages.assets import ASSETS, Assets
 from server.paper.leaf import Leaves
+from server.pictures import Pictures
+from server.recording.shelf import Shelf
 from server.routes import install
 from server.settings import Settings, archive_limits, clinical_rules
 from server.sheets import Sheets
@@ -123,7 +126,8 @@ def open_archive(app: web.Application) -> None:
     app[FEED] = Feed(app[keys.WORK], opened)
     app[SCOPE_FOR] = scope_for
     app[LEAVES] = Leaves()
-    app[keys.UPLOADING] = Uploading(settings.data / "uploads", app[keys.WORK], opened, settings.uploads)
+    pictures = Pictures(app[keys.WORK], app[keys.BLOBS], app[keys.HUB])
+    app[keys.UPLOADING] = Uploading(settings.data / "uploads", app[keys.WORK], opened, settings.uploads, pictures)
     app[keys.ARCHIVE_STARTED] = started
     app[keys.READY]["archive"] = lambda: started.done
 
@@ -135,6 +139,7 @@ def open_reports(app: web.Application) -> None:
         app[keys.WORK], app[keys.BLOBS], settings.key_folder, clock=app[keys.CLOCK], zone=app[keys.ZONE],
         demo=settings.demo,
     )  # fmt: skip
+    app[keys.SHELF] = Shelf(work=app[keys.WORK], folder=settings.recording_folder, keys=settings.key_folder)
     app[keys.SHEETS] = Sheets()
     app[keys.VERIFYING] = Verifying(settings.key_folder)
 
@@ -175,6 +180,12 @@ async def end_streams(app: web.Application) -> None:
     app[keys.HUB].close()
 
 
+async def warm_signing(app: web.Application) -> None:
+    """What is loaded now stays: the collector need not walk through it, holding up everybody (server/serving.py)."""
+    await asyncio.to_thread(app[keys.SIGNING].warm)
+    gc.freeze()
+
+
 async def jobs(app: web.Application) -> AsyncIterator[None]:
     """Periodic work, supervised."""
     from server.filing import running as filing
@@ -184,6 +195,6 @@ async def jobs(app: web.Application) -> AsyncIterator[None]:
     if app[keys.BACKGROUND]:
         plan(app)
         filing.plan(app)
-        tasks.once("warm_signing", asyncio.to_thread(app[keys.SIGNING].warm))
+        tasks.once("warm_signing", warm_signing(app))
     yield
     await tasks.close()

@@ -20,7 +20,8 @@ from consult.people import Role
 from server.cli_archive import add_archive_commands
 from server.cli_import import add_import
 from server.cli_network import add_network_commands
-from server.settings import Settings, SettingsError, load_settings
+from server.settings import Settings, SettingsError
+from server.settings_reading import load_settings
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from datetime import UTC
 from typing import Any
@@ -17,6 +18,7 @@ from aiohttp import web
 from consult import correcting
 from consult.access import Action, authorize
 from consult.correcting import Flow, Kind, Wanted
+from consult.errors import ConsultError
 from consult.patient import IdentifierSystem, PatientId, Sex
 from consult.people import Actor
 from dicom.archive import Archive
@@ -30,6 +32,7 @@ from server.problems import Refused
 from server.storage.corrections import StudyCorrection
 from server.storage.unit import SqlUnitOfWork
 
+LOG = logging.getLogger("huizhen.corrections")
 _SEX = {Sex.MALE: "M", Sex.FEMALE: "F", Sex.OTHER: "O", Sex.UNKNOWN: ""}
 
 
@@ -201,5 +204,9 @@ async def _finish_begun(request: web.Request, actor: Actor) -> None:
             step = _follow_undo
         else:
             step = _follow_undo
-        await app[keys.WORK].run(step, actor=actor, row=row)
+        try:
+            await app[keys.WORK].run(step, actor=actor, row=row)
+        except ConsultError as error:  # what cannot follow is tried again the next time, and holds up nothing else
+            LOG.error("correction not finished", extra={"correction": row.id, "code": error.code})
+            continue
         _forget(request, row)

@@ -7,31 +7,41 @@ from datetime import timedelta
 from aiohttp import web
 
 from consult.feedback import archive_unanswered, ask_for_feedback
+from consult.inviting import expire_invitations
 from consult.triage import expire_offers, expire_returned
 from server import keys
 from server.dicomweb.ports import ARCHIVE
+from server.removing import expire_removals, finish
 from server.storage.unit import SqlUnitOfWork
 from server.watching import Watching
 
 KEEP_ENDED = timedelta(days=1)
 OFFERS_SECONDS = 2.0
+INVITATIONS_SECONDS = 10.0
 RETURNED_SECONDS = 60.0
 FEEDBACK_SECONDS = 300.0
 GRANTS_SECONDS = 10.0
 LOGINS_SECONDS = 600.0
 UPLOADS_SECONDS = 3600.0
 WATCH_SECONDS = 2.0
+REMOVALS_SECONDS = 60.0
+RECORDINGS_SECONDS = 30.0
 
 
 def plan(app: web.Application) -> None:
     """Start every periodic job."""
     tasks, work, settings = app[keys.TASKS], app[keys.WORK], app[keys.SETTINGS]
     tasks.every("expire_offers", OFFERS_SECONDS, lambda: work.run(expire_offers))
+    tasks.every("expire_invitations", INVITATIONS_SECONDS, lambda: work.run(expire_invitations))
     tasks.every("expire_returned", RETURNED_SECONDS, lambda: work.run(expire_returned))
     tasks.every("ask_for_feedback", FEEDBACK_SECONDS, lambda: work.run(ask_for_feedback))
     tasks.every("archive_unanswered", FEEDBACK_SECONDS, lambda: work.run(archive_unanswered))
     tasks.every("flush_grants", GRANTS_SECONDS, app[keys.GRANTS].flush)
     tasks.every("sweep_logins", LOGINS_SECONDS, lambda: work.run(sweep_logins))
+    tasks.once("finish_removals", finish(app))
+    tasks.every("finish_removals", REMOVALS_SECONDS, lambda: finish(app))
+    tasks.every("expire_removals", REMOVALS_SECONDS, lambda: work.run(expire_removals))
+    tasks.every("recordings", RECORDINGS_SECONDS, app[keys.SHELF].step)
     if settings.watch.folders:
         watching = Watching(settings.watch, app[ARCHIVE], work)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from server.auth.streams import Streams
     from server.auth.tokens import Bearer
     from server.hub import Hub
+    from server.recording.shelf import Shelf
     from server.sheets import Sheets
     from server.signing import Signing
     from server.storage.blobs import Blobs
@@ -46,6 +47,8 @@ UPLOADING: web.AppKey[Uploading] = web.AppKey("uploading")
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 """Re-encoded documents and key images, named by their digest."""
 SIGNING: web.AppKey[Signing] = web.AppKey("signing")
+SHELF: web.AppKey[Shelf] = web.AppKey("shelf")
+"""Recordings that have ended."""
 SHEETS: web.AppKey[Sheets] = web.AppKey("sheets")
 VERIFYING: web.AppKey[Verifying] = web.AppKey("verifying")
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions")

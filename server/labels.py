@@ -294,6 +294,8 @@ TABS: Mapping[Role, tuple[tuple[str, str, str], ...]] = {
         ("devices", _("DICOM 设备"), "/admin/devices"),
         ("forwards", _("转发"), "/admin/forwards"),
         ("tokens", _("接口令牌"), "/admin/tokens"),
+        ("removals", _("到期移除"), "/admin/removals"),
+        ("recordings", _("会诊录制"), "/recordings"),
         ("audit", _("审计"), "/audit"),
     ),
     Role.PLATFORM_ADMIN: (
@@ -301,7 +303,7 @@ TABS: Mapping[Role, tuple[tuple[str, str, str], ...]] = {
         ("staff", _("人员"), "/admin/staff"),
         ("audit", _("审计"), "/audit"),
     ),
-    Role.AUDITOR: (("audit", _("审计"), "/audit"),),
+    Role.AUDITOR: (("audit", _("审计"), "/audit"), ("recordings", _("会诊录制"), "/recordings")),
 }
 
 

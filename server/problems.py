@@ -59,10 +59,24 @@ TABLE: Mapping[str, Entry] = {
     "upload_size": entry(422, N_("文件大小不符"), N_("收到的内容比申报的多。请重新选择文件上传。")),
     "upload_incomplete": entry(409, N_("文件还没有传完"), N_("文件还没有传完，将从已收到的位置继续。")),
     "upload_closed": entry(409, N_("上传已结束"), N_("这次上传已经完成或取消。如需再传，请重新选择文件。")),
+    "pictures_waiting": entry(
+        409, N_("待发的图片太多"),
+        N_("还有 {most} 张图片没有发完。请等前面的发完，或取消不需要的，再发新的。"),
+    ),
     "document_refused": entry(
         422, N_("文件无法使用"),
         N_("这个文件无法作为附件：请上传 PDF、JPEG 或 PNG，且文件完整、未加密、不超过 60 页。"),
     ),
+    "not_invitable": entry(
+        409, N_("不能邀请"), N_("只能邀请双方机构的同事，或有协议机构的在岗专家；已参加或被移出的不能再邀请。"),
+    ),
+    "recording_off": entry(
+        409, N_("不能录制"), N_("本机构没有开启录制，或媒体中继没有运行。请联系管理员。"),
+    ),
+    "recording_needs_relay": entry(
+        409, N_("不能录制"), N_("录制需要分组中继，而本机构的音视频经 Janus 转发。请联系管理员。"),
+    ),
+    "recording_purpose": entry(409, N_("请先说明用途"), N_("播放录制前请先选择用途；每次播放都会记录。")),
     "room_locked": entry(409, N_("会诊室已锁定"), N_("主持人已锁定会诊室，现在不能新加入。请联系会诊专家。")),
     "seat_removed": entry(
         403, N_("已被请出会诊室"),
@@ -121,6 +135,9 @@ TABLE: Mapping[str, Entry] = {
     "correction_refused": entry(
         409, N_("无法更正"), N_("检查的内容已经变化，这一步不再适用。请刷新后再试。"),
     ),
+    "removal_refused": entry(
+        409, N_("不能移除"), N_("情况已有变化，这些影像现在不能移除。请刷新后再试。"),
+    ),
     "internal": entry(
         500, N_("系统出错"),
         N_("系统出现了意外错误，内容没有保存。请再试一次；如仍不行，请把编号告诉管理员。"),
@@ -158,6 +175,7 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "decided_already": N_("这个文件已有处理结果，请先撤销。"),
         "no_such_item": N_("这个文件已按此处理。请刷新查看。"),
     },
+    "removal_refused": words.REMOVALS,
     "document_refused": {
         "empty": N_("这个文件是空的。请重新选择文件。"),
         "too_large": N_("这个文件太大。请压缩或分开后再上传。"),

@@ -129,6 +129,22 @@ def forwards() -> Sequence[Route]:
     )
 
 
+def removals() -> Sequence[Route]:
+    from server.api import removals as handlers
+    from server.pages import removals as pages
+
+    technician, deciders = roles(Role.TECHNICIAN), roles(Role.TECHNICIAN, Role.ORG_ADMIN)
+    return (
+        Route("GET", "/studies/removals", pages.page, technician),
+        Route("GET", "/admin/removals", pages.decider_page, roles(Role.ORG_ADMIN)),
+        Route("POST", "/api/removals", handlers.propose, technician),
+        Route("POST", "/api/removals/{id}/approve", handlers.approve, deciders),
+        Route("POST", "/api/removals/{id}/refuse", handlers.refuse, deciders),
+        Route("POST", "/api/holds", handlers.hold, technician),
+        Route("POST", "/api/holds/{id}/lift", handlers.lift, technician),
+    )
+
+
 def api_session() -> Sequence[Route]:
     from server.api import events, session, setup
 
@@ -223,12 +239,19 @@ def api_consultations() -> Sequence[Route]:
 
 
 def api_documents() -> Sequence[Route]:
-    from server.api import documents
+    from server.api import documents, uploads
 
     return (
+        Route("GET", "/api/consultations/{id}/documents", documents.index, consultation("document")),
         Route("POST", "/api/consultations/{id}/documents", documents.add, consultation("document", limit=0)),
+        Route("GET", "/api/documents/{id}/original", documents.original, consultation("document")),
         Route("GET", r"/api/documents/{id}/pages/{n:\d{1,4}}", documents.page, consultation("document")),
         Route("POST", "/api/documents/{id}/void", documents.void, consultation("document")),
+        Route("POST", "/api/consultations/{id}/pictures", uploads.start_picture, consultation("picture")),
+        Route("GET", "/api/pictures/{id}", uploads.read, consultation("picture")),
+        Route("PUT", "/api/pictures/{id}", uploads.append, consultation("picture", limit=0)),
+        Route("POST", "/api/pictures/{id}/finish", uploads.finish, consultation("picture")),
+        Route("DELETE", "/api/pictures/{id}", uploads.cancel, consultation("picture")),
     )
 
 
@@ -320,6 +343,7 @@ def api_reports() -> Sequence[Route]:
 
 
 def room() -> Sequence[Route]:
+    from server.api import call_quality, invitees
     from server.pages import room as r
     from server.signalling.setup import socket
 
@@ -327,12 +351,29 @@ def room() -> Sequence[Route]:
         Route("GET", "/consultations/{id}/room", r.page, consultation("room")),
         Route("GET", "/socket", socket, CLINICAL),
         Route("POST", "/api/consultations/{id}/session", r.open_session, consultation("room")),
+        Route("POST", "/api/consultations/{id}/invitees", invitees.find, consultation("room")),
         Route("GET", "/api/consultations/{id}/ice", r.ice, consultation("room")),
         Route("GET", "/api/consultations/{id}/messages", r.messages, consultation("chat")),
+        Route("GET", "/api/consultations/{id}/quality", call_quality.read, consultation("chat")),
         Route("POST", "/api/consultations/{id}/messages", r.send_message, consultation("chat")),
         Route("POST", "/api/consultations/{id}/studies/{uid}/view", r.view_study, consultation("view")),
         Route("POST", "/api/sessions/{id}/finish", r.finish, consultation("finish")),
         Route("POST", "/api/sessions/{id}/undo-finish", r.undo_finish, consultation("finish")),
+    )
+
+
+def recordings() -> Sequence[Route]:
+    from server.api import recordings as handlers
+    from server.pages import recordings as pages
+
+    holders = roles(Role.AUDITOR, Role.ORG_ADMIN)
+    return (
+        Route("GET", "/consultations/{id}/recordings/{recording}", pages.page, consultation("recording")),
+        Route("GET", "/recordings", pages.held_page, holders),
+        Route("GET", "/api/consultations/{id}/recordings", handlers.listed, consultation("recording")),
+        Route("POST", "/api/recordings/{id}/play", handlers.play, consultation("recording")),
+        Route("GET", "/api/recordings/{id}/video", handlers.video, consultation("recording")),
+        Route("POST", "/api/recordings/{id}/hold", handlers.hold, holders),
     )
 
 
@@ -370,8 +411,8 @@ def ops() -> Sequence[Route]:
 
 
 BLOCKS: tuple[Callable[[], Iterable[Route]], ...] = (
-    pages, worklists, admin, devices, forwards, tokens, api_session, api_people, api_patients, api_consultations,
-    api_documents, api_studies, api_reports, room, dicomweb, ops,
+    pages, worklists, admin, devices, forwards, tokens, removals, api_session, api_people, api_patients,
+    api_consultations, api_documents, api_studies, api_reports, room, recordings, dicomweb, ops,
 )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Secrets that the server itself must be able to read again (tokens of other systems), sealed in the database.
+"""Secrets that the server itself must be able to read again (tokens of other systems, keys of recordings), sealed in
+the database; and marks that only this installation can make.
 
 The key lies in the key folder, not beside the data: a copy of the database alone opens nothing.
 """
@@ -6,6 +7,8 @@ The key lies in the key folder, not beside the data: a copy of the database alon
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import os
 import secrets
 from contextlib import suppress
@@ -63,3 +66,11 @@ def unseal(folder: Path, sealed: str, *, owner: str) -> str:
         return AESGCM(_key(folder)).decrypt(raw[:12], raw[12:], owner.encode()).decode()
     except (InvalidTag, ValueError) as error:
         raise SealError("the sealed text cannot be opened") from error
+
+
+def mark(folder: Path, text: str) -> str:
+    """HMAC-SHA256 (RFC 2104) of `text` in hex, under a key derived from the installation's: whoever can write the
+    database alone cannot make one.
+    """
+    key = hmac.digest(_key(folder), b"huizhen marks", hashlib.sha256)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import gc
 import logging
@@ -28,6 +29,8 @@ LOG = logging.getLogger("huizhen.server")
 # One time-out bounds an idle connection and a request whose headers never end (aiohttp waits for both alike).
 IDLE_SECONDS = 30.0
 SHUTDOWN_SECONDS = 5.0
+ARENAS = 2                  # glibc would give each thread its own, and none gives back what it took (mallopt(3))
+_M_ARENA_MAX = -8
 LONGEST_SOCKET = 100        # sun_path holds 108 bytes (unix(7))
 DEMO_NAMES = ("clinic", "expert", "tech")
 Say = Callable[[str], None]
@@ -35,9 +38,16 @@ Say = Callable[[str], None]
 
 def serve(settings: Settings, say: Say) -> int:
     """Run until SIGINT or SIGTERM; 1 with a sentence when it cannot listen."""
+    tune_process()
     logs.configure(settings.logs.level, settings.logs.format)
     make_data_folder(settings)
     return asyncio.run(listen(settings, say))
+
+
+def tune_process() -> None:
+    """Before there are threads: they share their memory."""
+    with suppress(AttributeError, OSError):  # another C library than glibc
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
 
 
 def make_data_folder(settings: Settings) -> None:

@@ -1,20 +1,13 @@
-"""Every setting of one installation: one TOML file, then `HUIZHEN_*` variables over it.
+"""Every setting of one installation, with its limits. server/settings_reading.py reads them.
 
-A variable names the path with double underscores: `HUIZHEN_SESSION__IDLE_MINUTES=30`. Lists may be written as
-JSON or separated by commas. Unknown names stop start-up: a mistyped setting must never pass in silence.
 docs/settings.md and deploy/huizhen.toml describe each field; a test compares them with this class.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import os
-import tomllib
-from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -22,10 +15,6 @@ from msgspec import Meta
 from consult import rules
 from consult.model import Service
 from dicom.model import Limits
-
-PREFIX = "HUIZHEN_"
-NO_SETTINGS = frozenset({"HUIZHEN_CONFIG", "HUIZHEN_FAULT"})
-"""The name of the file itself, and the points at which durability tests kill the process (server/storage/faults.py)."""
 
 
 class SettingsError(Exception):
@@ -121,16 +110,52 @@ class Ice(Section, frozen=True, kw_only=True):
     turn_urls: Annotated[tuple[str, ...], Meta(description="TURN addresses that share turn_secret (coturn)")] = ()
     turn_secret: Annotated[str, Meta(description="coturn's static-auth-secret; credentials are made from it")] = ""
     turn_ttl_seconds: Annotated[int, Meta(description="a TURN credential lives this long", ge=60)] = 3600
+    relay_only: Annotated[
+        bool, Meta(description="media takes the relay only: what a strict firewall wants, and no address is shown")
+    ] = False
 
 
 class Room(Section, frozen=True, kw_only=True):
     lost_minutes: Annotated[
         int, Meta(description="a guest whose line is lost still sees request and images for this long", ge=1)
     ] = 30
+    invitation_minutes: Annotated[
+        int, Meta(description="an invitation into the room that nobody uses ends after so long", ge=1)
+    ] = 60
     private_candidates: Annotated[
         Literal["own_subnet", "all", "none"],
         Meta(description="which private network addresses may pass between browsers"),
     ] = "own_subnet"
+    kbps: Annotated[int, Meta(description="a seat sends so many kbit/s at most; 0: no limit", ge=0)] = 0
+
+
+class Media(Section, frozen=True, kw_only=True):
+    relay: Annotated[bool, Meta(description="three and more seats see each other through a relay")] = True
+    backend: Annotated[
+        Literal["relay", "janus"], Meta(description="relay: our own packet relay; janus: a Janus on this machine")
+    ] = "relay"
+    janus_url: Annotated[str, Meta(description="WebSocket address of Janus; loopback or a private link only")] = (
+        "ws://127.0.0.1:8188"
+    )
+    janus_secret_file: Annotated[str, Meta(description="file that holds Janus' api_secret (backend janus)")] = ""
+    port: Annotated[
+        int, Meta(description="UDP port of the relay, open to the browsers; 0: any free one", ge=0, le=65535)
+    ] = 40404
+    addresses: Annotated[
+        tuple[str, ...], Meta(description="addresses of this machine that the relay uses; empty: all")
+    ] = ()
+    public_addresses: Annotated[
+        tuple[str, ...], Meta(description="told to the browsers instead, where a router stands before this machine")
+    ] = ()
+    most_cpu: Annotated[
+        int, Meta(description="percent of a core used by the relay from which newcomers begin with sound alone", ge=1)
+    ] = 80
+
+
+class Recorder(Section, frozen=True, kw_only=True):
+    enabled: Annotated[bool, Meta(description="meetings may be recorded, when everybody present consents")] = False
+    folder: Annotated[str, Meta(description="where recordings lie, encrypted; empty: in the data folder")] = ""
+    retention_days: Annotated[int, Meta(description="a recording is removed this long after its end", ge=1)] = 90
 
 
 class Uploads(Section, frozen=True, kw_only=True):
@@ -153,6 +178,12 @@ class Keeping(Section, frozen=True, kw_only=True):
     scrub_days: Annotated[int, Meta(description="a new round begins so many days after the last one", ge=0)] = 30
     retired_days: Annotated[
         int, Meta(description="a compacted pack stays so long; longer than the oldest kept copy of the index", ge=1)
+    ] = 30
+    retention_years: Annotated[
+        int, Meta(description="images may be removed, by two people, when exam and last arrival are older", ge=1)
+    ] = 30
+    removal_days: Annotated[
+        int, Meta(description="a proposal to remove images that nobody decides ends after this", ge=1)
     ] = 30
     quota_gb: Annotated[
         int, Meta(description="an organisation may hold so many gigabytes of images; 0: no limit", ge=0)
@@ -245,6 +276,8 @@ class Settings(Section, frozen=True, kw_only=True):
     deadlines: Annotated[Deadlines, Meta(description="deadlines of a consultation")] = Deadlines()
     ice: Annotated[Ice, Meta(description="paths for sound and picture")] = Ice()
     room: Annotated[Room, Meta(description="the live room")] = Room()
+    media: Annotated[Media, Meta(description="sound and picture between three and more seats")] = Media()
+    recording: Annotated[Recorder, Meta(description="recording of meetings")] = Recorder()
     uploads: Annotated[Uploads, Meta(description="limits of what may be sent")] = Uploads()
     archive: Annotated[Keeping, Meta(description="the stored images")] = Keeping()
     watch: Annotated[Watch, Meta(description="watched folders")] = Watch()
@@ -267,6 +300,11 @@ class Settings(Section, frozen=True, kw_only=True):
     def key_folder(self) -> Path:
         """The authority whose certificates sign reports, the signers' sealed keys, and the root to verify with."""
         return self.data / "keys"
+
+    @property
+    def recording_folder(self) -> Path:
+        """One folder per recording lies in it."""
+        return Path(self.recording.folder) if self.recording.folder else self.data / "recordings"
 
     @property
     def lock_file(self) -> Path:
@@ -309,121 +347,14 @@ def clinical_rules(settings: Settings) -> rules.Rules:
             holidays=frozenset(given.holidays), extra_days=frozenset(given.working_weekends)
         ),
         lost_seat=timedelta(minutes=settings.room.lost_minutes),
+        invitation=timedelta(minutes=settings.room.invitation_minutes),
         expert_access_days=settings.access.expert_days_after_close,
         two_signatures=frozenset(settings.access.two_signatures),
         named_offer_days=given.named_offer_days,
         feedback_days=given.feedback_days,
         feedback_within_days=given.feedback_within_days,
         archive_days=given.archive_days,
+        recording_days=settings.recording.retention_days,
         # The pager hears of offers (server/filing/webhook.py); reports go to the inbox and into the archive.
         report_channels=("inbox", "archive"),
     )
-
-
-def struct_of(annotation: Any) -> type[Section] | None:
-    """The section class inside an annotation such as Annotated[Session, Meta(…)], or None."""
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
-
-
-def described(section: type[Section] = Settings, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
-    """(dotted name, description, default) of every setting that is not itself a section."""
-    hints = get_type_hints(section, include_extras=True)
-    for field in msgspec.structs.fields(section):
-        hint = hints[field.name]
-        inner = struct_of(hint)
-        if inner is not None:
-            yield from described(inner, f"{prefix}{field.name}.")
-            continue
-        meta = next((extra for extra in get_args(hint)[1:] if isinstance(extra, Meta)), None)
-        default = None if field.default is msgspec.NODEFAULT else field.default
-        yield f"{prefix}{field.name}", (meta.description if meta else None) or "", default
-
-
-def load_settings(
-    path: Path | None = None,
-    *,
-    environment: Mapping[str, str] | None = None,
-    override: Mapping[str, Any] | None = None,
-) -> Settings:
-    """Settings from the TOML file (if any), variables over it, command-line values over both; SettingsError."""
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise SettingsError(f"{path}: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path}: {error}") from error
-    merge(values, from_environment(os.environ if environment is None else environment))
-    merge(values, override or {})
-    try:
-        settings = msgspec.convert(values, Settings, strict=False, dec_hook=path_of)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"settings: {error}") from error
-    ring, tell, phones = settings.deadlines.stat_escalation_minutes
-    if not 0 < ring < tell < phones:
-        raise SettingsError("settings: deadlines.stat_escalation_minutes must rise, from at least 1")
-    check_watched(settings.watch)
-    for network in settings.trusted_proxies:
-        try:
-            ipaddress.ip_network(network, strict=False)
-        except ValueError as error:
-            raise SettingsError(f"settings: trusted_proxies: {network} is no address and no network") from error
-    return settings
-
-
-def check_watched(watch: Watch) -> None:
-    """Absolute folders, none inside another: else a file would belong to two. Raises SettingsError."""
-    folders = [watched.folder for watched in watch.folders]
-    for n, folder in enumerate(folders):
-        if not folder.is_absolute():
-            raise SettingsError(f"settings: watch.folders: {folder} is no absolute path")
-        if any(folder == other or other in folder.parents for m, other in enumerate(folders) if m != n):
-            raise SettingsError(f"settings: watch.folders: {folder} lies inside another watched folder")
-
-
-def path_of(kind: type, value: Any) -> Any:
-    """TOML and variables write a path as text."""
-    if kind is Path and isinstance(value, str | Path):
-        return Path(value)
-    raise NotImplementedError
-
-
-def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Nested values of all `HUIZHEN_*` variables but NO_SETTINGS."""
-    values: dict[str, Any] = {}
-    lists = {name for name, _, default in described() if isinstance(default, tuple)}
-    for name, text in environment.items():
-        if not name.startswith(PREFIX) or name in NO_SETTINGS:
-            continue
-        *parents, leaf = name.removeprefix(PREFIX).lower().split("__")
-        value: Any = text
-        if ".".join([*parents, leaf]) in lists:
-            value = list_value(name, text)
-        table = values
-        for parent in parents:
-            table = table.setdefault(parent, {})
-        table[leaf] = value
-    return values
-
-
-def list_value(name: str, text: str) -> list[Any]:
-    """A list from JSON or from comma-separated text."""
-    if not text.lstrip().startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise SettingsError(f"{name}: {error}") from error
-    return list(value)
-
-
-def merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Lay `over` on `base`, table by table."""
-    for key, value in over.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
-            merge(base[key], value)
-        else:
-            base[key] = dict(value) if isinstance(value, Mapping) else value

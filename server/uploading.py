@@ -1,7 +1,8 @@
 """Resumable uploads from the browser: bytes arrive in pieces, each on disk before it is acknowledged.
 
 The staging file's size is the truth about what has arrived; the row holds whose it is and what became of it. A finished
-upload goes through the archive's one way in, a zip entry by entry.
+upload goes through the archive's one way in, a zip entry by entry; a picture for a consultation is filed with it
+(server/pictures.py).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import errno
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from dicom.archive import Archive
 from dicom.model import IngestResult
 from server.auth.audit import audit
 from server.matching import match_studies
+from server.pictures import Given, Pictures, begin_picture, check_picture
 from server.problems import Refused
 from server.settings import Uploads as UploadSettings
 from server.storage.faults import fault
@@ -46,9 +48,12 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Uploading:
     """The staging folder and its uploads. One instance per application."""
 
-    def __init__(self, root: Path, work: Work, archive: Archive, settings: UploadSettings) -> None:
+    def __init__(
+        self, root: Path, work: Work, archive: Archive, settings: UploadSettings, pictures: Pictures
+    ) -> None:
         self._root = root
         self._work = work
+        self._pictures = pictures
         self._archive = archive
         self._settings = settings
         self._locks: OrderedDict[str, asyncio.Lock] = OrderedDict()
@@ -80,21 +85,24 @@ class Uploading:
             del self._locks[oldest]
         return lock
 
-    def check_space(self, size: int) -> None:
-        """Refused disk_full before anything is sent, too_large over the limit."""
-        limit = self._settings.instance_mb << 20
-        if size > limit:
-            raise Refused("too_large", limit=f"{self._settings.instance_mb} MB")
+    def check_space(self, size: int, *, most_mb: int = 0) -> None:
+        """Refused disk_full before anything is sent, too_large over the limit (0: that of one DICOM object)."""
+        limit = most_mb or self._settings.instance_mb
+        if size > limit << 20:
+            raise Refused("too_large", limit=f"{limit} MB")
         stat = os.statvfs(self._root)
         if stat.f_bavail * stat.f_frsize < size + (self._settings.disk_reserve_mb << 20):
             raise Refused("disk_full")
 
-    async def start(self, actor: Actor, size: int) -> Upload:
-        """A new upload of `size` bytes; 0 is refused as empty."""
+    async def start(self, actor: Actor, size: int, *, given: Given | None = None) -> Upload:
+        """A new upload of `size` bytes, 0 is refused as empty; `given`: of a picture for a consultation."""
         if size <= 0:
             raise Refused("upload_empty")
-        self.check_space(size)
-        upload = await self._work.run(_start, actor=actor, size=size)
+        self.check_space(size, most_mb=self._settings.document_mb if given else 0)
+        if given is None:
+            upload = await self._work.run(_start, actor=actor, size=size)
+        else:
+            upload = await self._work.run(begin_picture, actor=actor, size=size, given=given)
         await asyncio.to_thread(self.path(upload.id).touch, mode=0o600)
         return upload
 
@@ -126,7 +134,9 @@ class Uploading:
                 raise Refused("upload_offset", received=size)
             if self._work.clock() - found.touched_at > TOUCH_AFTER:
                 found = await self._work.run(_save, upload=found)
-            return await self._write(found, offset, body)
+            end = await self._write(found, offset, body)
+        self._pictures.tell(found, before=offset, received=end)
+        return end
 
     async def _write(self, upload: Upload, offset: int, body: AsyncIterator[bytes]) -> int:
         descriptor = os.open(self.path(upload.id), os.O_WRONLY | os.O_CREAT, 0o600)
@@ -186,14 +196,17 @@ class Uploading:
             if task is None:
                 if await asyncio.to_thread(self._size, upload) != found.size:
                     raise Refused("upload_incomplete")
-                if found.state == "open":
-                    found = await self._work.run(_complete, actor=actor, upload=found)
-                task = self._begin(found)
+                if found.consultation is not None:
+                    task = self._begin(found, self._pictures.file(actor, found, self.path(upload)))
+                else:
+                    if found.state == "open":
+                        found = await self._work.run(_complete, actor=actor, upload=found)
+                    task = self._begin(found, self.ingest(found))
         await asyncio.wait({task}, timeout=FINISH_SECONDS)
         return task.result() if task.done() else found
 
-    def _begin(self, upload: Upload) -> asyncio.Task[Upload]:
-        task = asyncio.get_running_loop().create_task(self.ingest(upload))
+    def _begin(self, upload: Upload, taking: Coroutine[Any, Any, Upload]) -> asyncio.Task[Upload]:
+        task = asyncio.get_running_loop().create_task(taking)
         self._running[upload.id] = task
 
         def ended(task: asyncio.Task[Upload]) -> None:
@@ -259,7 +272,7 @@ class Uploading:
         for upload in again:
             if await asyncio.to_thread(self._size, upload.id) == upload.size:
                 with contextlib.suppress(Refused):
-                    await self._begin(upload)
+                    await self._begin(upload, self.ingest(upload))
         await self.sweep()
         return len(again)
 
@@ -361,10 +374,13 @@ def _start(uow: SqlUnitOfWork, *, actor: Actor, size: int) -> Upload:
 
 
 def _mine(uow: SqlUnitOfWork, *, actor: Actor, upload: str) -> Upload:
-    authorize(uow, actor, Action.STUDIES_UPLOAD, actor.organisation)
     found = uow.uploads.get(upload)
     if found.membership != actor.membership:
         raise NotFound
+    if found.consultation is None:
+        authorize(uow, actor, Action.STUDIES_UPLOAD, actor.organisation)
+    else:
+        check_picture(uow, actor, found.consultation)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from server import keys
 from server.app import create_app
 from server.auth.passwords import Passwords
-from server.settings import Settings
+from server.settings import Media, Settings
 from tests import warm
 from tests.city import PASSWORD, City, build_city
 
@@ -55,7 +55,7 @@ def clock() -> TestClock:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path / "data")
+    return Settings(data=tmp_path / "data", media=Media(relay=False))  # a process of its own: tests/media has it
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +80,11 @@ async def one_chromium():
 
 
 @pytest.fixture
-def app(settings: Settings, clock: TestClock, passwords: Passwords) -> web.Application:
+def app(settings: Settings, clock: TestClock, passwords: Passwords) -> Iterator[web.Application]:
     """The real application; periodic jobs are called by the tests that mean them."""
-    return create_app(settings, clock=clock, passwords=passwords, background=False)
+    made = create_app(settings, clock=clock, passwords=passwords, background=False)
+    yield made
+    assert not made[keys.TASKS].names, "started without a server that ends it: ask for `client` or `open_browser`"
 
 
 @pytest.fixture

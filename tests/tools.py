@@ -32,6 +32,7 @@ TOOLS = (
     Tool("pdfsig", "poppler-utils", "a second opinion on signatures"),
     Tool("espeak-ng", "espeak-ng", "speech for the fake microphones"),
     Tool("turnserver", "coturn", "relayed media"),
+    Tool("janus", "janus", "media through Janus"),
     Tool("/usr/sbin/Orthanc", "orthanc", "another archive as peer"),
     Tool("/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "orthanc-dicomweb", "another archive as peer"),
     Tool("/usr/share/orthanc/plugins/libOrthancGdcm.so", "orthanc-gdcm", "another archive as peer"),

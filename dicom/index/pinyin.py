@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -26,7 +27,9 @@ _MOST = 64
 @lru_cache(maxsize=8192)
 def readings(character: str) -> tuple[str, ...]:
     """Every reading of one character without tones, the commonest first; () for what has none."""
-    from pypinyin import Style, pinyin  # a large dictionary: loaded with the first name, not with the server
+    # Loaded with the first name, not with the server; its phrases, of no use to a single character, are 40 MB.
+    os.environ["PYPINYIN_NO_PHRASES"] = os.environ["PYPINYIN_NO_DICT_COPY"] = "true"
+    from pypinyin import Style, pinyin
 
     found: list[list[str]] = pinyin(character, style=Style.NORMAL, heteronym=True, errors="ignore")
     return tuple(dict.fromkeys(reading.replace("ü", "v") for reading in found[0])) if found else ()

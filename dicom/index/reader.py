@@ -14,7 +14,8 @@ from typing import Any
 from dicom.corrections import Correction
 from dicom.index.conditions import above, below, conditions, is_exact, numbered, shown, sole, visible
 from dicom.index.corrections import corrections_of, shown_attributes
-from dicom.index.rows import instance_row, quarantined_row, series_row, study_row
+from dicom.index.grams import candidates
+from dicom.index.rows import instance_row, instance_rows, quarantined_row, series_row, study_row
 from dicom.index.schema import connect_reader
 from dicom.model import (
     InstanceRow,
@@ -76,28 +77,34 @@ class IndexReader:
         where, values = visible(scope, "s")
         more, parameters = conditions(query, "study", "s", fuzzy=query.fuzzy)
         inner, inner_values = below(query, scope)
-        page = (
-            "SELECT max(s.study_date) AS d, max(s.study_time) AS t, min(s.id) AS first, s.study_uid AS uid"
-            f" FROM study s WHERE {where}{more}{inner} GROUP BY s.study_uid ORDER BY d DESC, t DESC, uid"
-        )
-        if (organisation := sole(scope)) is not None:  # in the order of the index, without looking at all of them
-            column = "+s.organisation" if is_exact(query) else "s.organisation"
+        organisation = sole(scope)
+        if organisation is not None:
             where, values = shown(scope, "s")
-            values = [organisation, *values]
-            page = (
-                "SELECT s.study_date AS d, s.study_time AS t, s.id AS first, s.study_uid AS uid FROM study s"
-                f" WHERE {column} = ? AND {where}{more}{inner}"
-                " ORDER BY s.study_date DESC, s.study_time DESC, s.study_uid"
-            )
-        sql = (
-            f"SELECT s.* FROM ({page} LIMIT ? OFFSET ?) page JOIN study s ON s.id = page.first"
-            " ORDER BY page.d DESC, page.t DESC, page.uid"
-        )
         with self.connection() as connection:
+            named = None if is_exact(query) else candidates(connection, query)
+            among, among_values = "", []
+            if named is not None:
+                among, among_values = " AND s.id IN (SELECT value FROM json_each(?))", [json.dumps(named)]
+            if organisation is None:
+                page = (
+                    "SELECT max(s.study_date) AS d, max(s.study_time) AS t, min(s.id) AS first, s.study_uid AS uid"
+                    f" FROM study s WHERE {where}{among}{more}{inner} GROUP BY s.study_uid ORDER BY d DESC, t DESC, uid"
+                )
+            else:  # in the order of the index, without looking at all of them
+                column = "+s.organisation" if among or is_exact(query) else "s.organisation"
+                page = (
+                    "SELECT s.study_date AS d, s.study_time AS t, s.id AS first, s.study_uid AS uid FROM study s"
+                    f" WHERE {where}{among} AND {column} = ?{more}{inner}"
+                    " ORDER BY s.study_date DESC, s.study_time DESC, s.study_uid"
+                )
+                among_values = [*among_values, organisation]
             rows = connection.execute(
-                sql, [*values, *parameters, *inner_values, limit, query.offset]
+                f"SELECT s.* FROM ({page} LIMIT ? OFFSET ?) page JOIN study s ON s.id = page.first"
+                " ORDER BY page.d DESC, page.t DESC, page.uid",
+                [*values, *among_values, *parameters, *inner_values, limit, query.offset],
             ).fetchall()
-            shared = _merged(connection, scope, [row["study_uid"] for row in rows])
+            uids = [row["study_uid"] for row in rows]
+            shared = _merged(connection, scope, uids) if organisation is None else {}
         return [study_row(row, shared.get(row["study_uid"])) for row in rows]
 
     def series(self, scope: Scope, query: Query, limit: int) -> list[SeriesRow]:
@@ -150,7 +157,7 @@ class IndexReader:
             rows = connection.execute(
                 sql, [*values, *parameters, *above_values, limit, query.offset]
             ).fetchall()
-        return [instance_row(row) for row in rows]
+        return instance_rows(rows)
 
     def instance(
         self, scope: Scope, study_uid: str, series_uid: str | None, sop_uid: str
@@ -179,7 +186,7 @@ class IndexReader:
         )
         with self.connection() as connection:
             rows = connection.execute(sql, [*keys, *values, first, first, limit]).fetchall()
-        return [instance_row(row) for row in rows]
+        return instance_rows(rows)
 
     def quarantine(self, organisations: frozenset[str], *, state: str | None = "open") -> list[QuarantineRow]:
         """What waits for these organisations' technicians; None: what is settled too."""
@@ -243,7 +250,7 @@ class IndexReader:
                 " GROUP BY b.id",
                 (limit,),
             ).fetchall()
-        return [instance_row(row) for row in rows]
+        return instance_rows(rows)
 
     def totals(self) -> dict[str, int]:
         """Figures for the operator."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from dicom.corrections import taken_uid
 from dicom.index.corrections import read_overlay
 from dicom.index.frames import unpack_ranges
-from dicom.model import InstanceRow, PixelKind, PixelLayout, Place, QuarantineRow, SeriesRow, StudyRow
+from dicom.model import InstanceRow, Overlay, PixelKind, PixelLayout, Place, QuarantineRow, SeriesRow, StudyRow
 
 
-def study_row(row: sqlite3.Row, merged: dict[str, Any] | None) -> StudyRow:
+def study_row(found: sqlite3.Row, merged: dict[str, Any] | None) -> StudyRow:
     """A study; `merged`: what several visible holders have together."""
+    row: Mapping[str, Any] = dict(zip(found.keys(), found, strict=True))
     return StudyRow(
         study_uid=row["study_uid"],
         organisation=row["organisation"],
@@ -81,7 +83,13 @@ def quarantined_row(row: sqlite3.Row) -> QuarantineRow:
     )
 
 
-def _place(row: sqlite3.Row) -> Place:
+def _overlay(row: Mapping[str, Any]) -> Overlay | None:
+    if row["overlay_value"] is None and row["stored_sop"] is None:
+        return None
+    return read_overlay(row["overlay_value"], row["sop_uid"], row["stored_sop"], row["stored_at"])
+
+
+def _place(row: sqlite3.Row | Mapping[str, Any]) -> Place:
     return Place(
         pack=row["pack"],
         offset=row["offset"],
@@ -90,8 +98,18 @@ def _place(row: sqlite3.Row) -> Place:
     )
 
 
-def instance_row(row: sqlite3.Row) -> InstanceRow:
-    """An instance of a statement that joins its blob and overlay."""
+def instance_rows(found: Sequence[sqlite3.Row]) -> list[InstanceRow]:
+    """The instances of a statement that joins their blobs and overlays."""
+    names = found[0].keys() if found else []
+    return [_instance_row(dict(zip(names, row, strict=True))) for row in found]  # a Row compares names one by one
+
+
+def instance_row(found: sqlite3.Row) -> InstanceRow:
+    """One of them."""
+    return instance_rows([found])[0]
+
+
+def _instance_row(row: Mapping[str, Any]) -> InstanceRow:
     metadata = None
     if row["metadata_pack"] is not None:
         metadata = Place(
@@ -122,7 +140,7 @@ def instance_row(row: sqlite3.Row) -> InstanceRow:
         blob=row["blob"],
         place=_place(row),
         metadata=metadata,
-        overlay=read_overlay(row["overlay_value"], row["sop_uid"], row["stored_sop"], row["stored_at"]),
+        overlay=_overlay(row),
         source=row["source"],
         pixels=PixelLayout(
             kind=PixelKind(row["pixel_kind"]),

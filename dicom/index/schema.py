@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from dicom.index.grams import grams_json
 from dicom.index.names import name_sound
 
 MIGRATIONS: tuple[str, ...] = (
@@ -157,6 +158,25 @@ CREATE TABLE tombstone(               -- every record of the stored series with 
 CREATE TABLE retired(pack INTEGER PRIMARY KEY, at TEXT NOT NULL);
 CREATE INDEX instance_by_blob ON instance(blob);
 """,
+    # 7: names by every three neighbouring characters (`dicom.index.grams`), whoever writes, renames or removes a study
+    """
+CREATE TABLE name_gram(gram TEXT NOT NULL, study INTEGER NOT NULL, PRIMARY KEY(gram, study)) WITHOUT ROWID;
+INSERT INTO name_gram
+  SELECT value, study.id FROM study, json_each(name_grams(name_search, name_sound)) ORDER BY value, study.id;
+CREATE TRIGGER study_named AFTER INSERT ON study BEGIN
+  INSERT INTO name_gram SELECT value, new.id FROM json_each(name_grams(new.name_search, new.name_sound));
+END;
+CREATE TRIGGER study_renamed AFTER UPDATE OF name_search, name_sound ON study
+WHEN old.name_search <> new.name_search OR old.name_sound <> new.name_sound BEGIN
+  DELETE FROM name_gram WHERE study = old.id
+    AND gram IN (SELECT value FROM json_each(name_grams(old.name_search, old.name_sound)));
+  INSERT INTO name_gram SELECT value, new.id FROM json_each(name_grams(new.name_search, new.name_sound));
+END;
+CREATE TRIGGER study_forgotten AFTER DELETE ON study BEGIN
+  DELETE FROM name_gram WHERE study = old.id
+    AND gram IN (SELECT value FROM json_each(name_grams(old.name_search, old.name_sound)));
+END;
+""",
 )
 
 
@@ -169,6 +189,8 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA temp_store = MEMORY")
+    connection.create_function("name_sound", 1, name_sound, deterministic=True)
+    connection.create_function("name_grams", 2, grams_json, deterministic=True)  # the triggers call it
     return connection
 
 
@@ -195,9 +217,9 @@ def migrate(connection: sqlite3.Connection) -> int:
         "CREATE TABLE IF NOT EXISTS schema_version(version INTEGER PRIMARY KEY, at TEXT NOT NULL)"
     )
     (current,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
-    connection.create_function("name_sound", 1, name_sound, deterministic=True)
     if current > len(MIGRATIONS):
         raise RuntimeError("the archive index was written by a newer version of this program")
+    connection.execute("PRAGMA temp_store = FILE")  # what a step sorts may be large
     for number, script in enumerate(MIGRATIONS[current:], start=current + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -210,6 +232,7 @@ def migrate(connection: sqlite3.Connection) -> int:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+    connection.execute("PRAGMA temp_store = MEMORY")
     return len(MIGRATIONS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
@@ -14,6 +15,7 @@ from dicom.model import Limits
 # What the house itself stores goes on while uploads are refused: signed reports, and bytes taken back from a backup.
 ESSENTIAL = frozenset({"report", "repair"})
 _COUNT_SECONDS = 5.0
+_LOOK_SECONDS, _PLENTY = 0.2, 4 << 30  # no disk of ours takes that much in the meantime
 
 
 class Room:
@@ -25,7 +27,7 @@ class Room:
         self._held: dict[str, int] = {}
         self._newest = 0  # id of the last instance that was counted
         self._counted_at: float | None = None
-        self.free: Callable[[], int] = lambda: _free(root)
+        self.free: Callable[[], int] = _looker(root, limits.reserve_bytes)
         """Bytes free for us; tests put their own here."""
 
     @property
@@ -62,6 +64,18 @@ class Room:
         return "over_quota" if quota and self._held.get(organisation, 0) >= quota else None
 
 
-def _free(root: Path) -> int:
-    stat = os.statvfs(root)
-    return stat.f_bavail * stat.f_frsize
+def _looker(root: Path, reserve: int) -> Callable[[], int]:
+    """Bytes free below `root`. Asked for every instance, on the event loop: while there is plenty, the system is asked
+    only now and then, since its answer waits for a disk that is busy.
+    """
+    free, looked = 0, -math.inf
+
+    def look() -> int:
+        nonlocal free, looked
+        now = time.monotonic()
+        if free < reserve + _PLENTY or now - looked >= _LOOK_SECONDS:
+            stat = os.statvfs(root)
+            free, looked = stat.f_bavail * stat.f_frsize, now
+        return free
+
+    return look

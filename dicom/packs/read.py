@@ -12,6 +12,7 @@ from dicom.errors import IntegrityError
 from dicom.packs.append import pack_path
 
 _KEEP_OPEN = 64
+_LOOK = 64 << 10
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux
 
 
@@ -99,6 +100,23 @@ class PackReader:
             return os.preadv(found.fd, [into], offset, _NOWAIT) == len(into)
         except OSError:  # not in memory, or a file system that cannot tell
             return False
+
+    def opened(self, pack: int, offset: int, size: int) -> PackFile | None:
+        """The pack's file, where it is open and the bytes seem to lie in the system's memory (one of sixteen pages is
+        looked at). None: to read them may mean waiting. Raises IntegrityError for what is known to be wrong.
+        """
+        self.check(pack, offset, size)
+        found = self._open.get(pack)
+        if found is None or _NOWAIT is None:
+            return None
+        last, one = offset + size - 1, [bytearray(1)]
+        try:
+            for place in (*range(offset, last, _LOOK), last):
+                if os.preadv(found.fd, one, place, _NOWAIT) != 1:
+                    return None
+        except OSError:
+            return None
+        return found
 
     def forget(self, pack: int) -> None:
         """Close a pack that is gone, once nobody reads in it any more."""

@@ -35,17 +35,22 @@ class Staging:
 
     def write(self, data: Buffer) -> None:
         """Append to the body. Raises StorageError."""
-        view = memoryview(data)
         try:
             self._fault("stage.write")
-            while view:
-                done = os.pwrite(self._fd, view, RESERVE + self.length)
-                if done <= 0:
-                    raise OSError(28, "short write")
-                self.length += done
-                view = view[done:]
+            self._write(data, RESERVE + self.length)
         except OSError as error:
             raise storage_error(error) from error
+        self.length += len(data)
+
+    def _write(self, data: Buffer, offset: int) -> None:
+        # A disk that is filling up takes a part and says so only when asked for the rest.
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(self._fd, view, offset)
+            if done <= 0:
+                raise OSError(28, "short write")
+            offset += done
+            view = view[done:]
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the body."""
@@ -69,7 +74,7 @@ class Staging:
         target = pack_path(root, pack)
         try:
             self._fault("stage.header")
-            os.pwrite(self._fd, pack_header(pack, archive) + head, 0)
+            self._write(pack_header(pack, archive) + head, 0)
             self._fault("stage.fsync")
             os.fsync(self._fd)
             sync_new_directories(target.parent, root)

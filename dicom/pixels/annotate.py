@@ -12,7 +12,7 @@ from pylopdf_fonts_zh_cn import sans_path
 
 from dicom.header import read_header
 from dicom.model import Header
-from dicom.pixels.decode import Attributes
+from dicom.pixels.attributes import Attributes
 
 if TYPE_CHECKING:
     from dicom.workers.ops import Dataset

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom.elements import Element, Walker
 from dicom.errors import CannotRenderError
 from dicom.header import read_header
 from dicom.model import PixelKind, PixelLayout
+from dicom.pixels.attributes import PIXEL_GROUPS, Attributes
 from dicom.syntaxes import JPEG_2000_FAMILY, JPEG_FAMILY, JPEG_LS_FAMILY, NATIVE, RLE
 
 if TYPE_CHECKING:
@@ -30,70 +29,6 @@ def warm() -> None:
     imagecodecs.jpeg8_decode(imagecodecs.jpeg8_encode(small))
     imagecodecs.jpeg2k_decode(imagecodecs.jpeg2k_encode(small))
     imagecodecs.jpegls_decode(imagecodecs.jpegls_encode(small))
-
-
-class Attributes:
-    """Top-level attributes of a dataset by tag, read when asked for."""
-
-    def __init__(self, walker: Walker, elements: Iterable[Element] | None = None) -> None:
-        self.walker = walker
-        self._elements: dict[int, Element] = {}
-        for element in walker.elements() if elements is None else elements:
-            self._elements.setdefault(element.tag, element)
-
-    @classmethod
-    def of_item(cls, walker: Walker, start: int, end: int, *, explicit: bool) -> Attributes:
-        """The attributes of one sequence item."""
-        return cls(walker, walker.elements(start, end, depth=2, explicit=explicit))
-
-    def __contains__(self, tag: int) -> bool:
-        return tag in self._elements
-
-    def raw(self, tag: int) -> bytes:
-        """The value's bytes, b'' if absent."""
-        element = self._elements.get(tag)
-        if element is None or element.length > 64 << 20:
-            return b""
-        return self.walker.window.bytes(element.offset, element.length)
-
-    def vr(self, tag: int) -> str:
-        """The VR written in the dataset, '' if absent or implicit."""
-        element = self._elements.get(tag)
-        return element.vr if element else ""
-
-    def short(self, tag: int, default: int = 0) -> int:
-        """A US value."""
-        raw = self.raw(tag)
-        return int(struct.unpack(self.order + "H", raw[:2])[0]) if len(raw) >= 2 else default
-
-    @property
-    def order(self) -> Literal["<", ">"]:
-        """Byte order in numpy's and struct's notation."""
-        return "<" if self.walker.little else ">"
-
-    def text(self, tag: int) -> str:
-        """A code string."""
-        return self.raw(tag).decode("ascii", "replace").strip(" \x00")
-
-    def numbers(self, tag: int) -> list[float]:
-        """DS or IS values; what is no number is left out."""
-        out = []
-        for part in self.text(tag).split("\\"):
-            try:
-                out.append(float(part))
-            except ValueError:
-                continue
-        return [number for number in out if np.isfinite(number)]
-
-    def items(self, tag: int) -> list[Attributes]:
-        """The items of a sequence."""
-        element = self._elements.get(tag)
-        if element is None:
-            return []
-        return [
-            Attributes.of_item(self.walker, start, end if end is not None else element.end, explicit=explicit)
-            for start, end, explicit in self.walker.items(element)
-        ]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -286,10 +221,16 @@ class Image:
         return self._colour(array, 1)
 
 
-def read_image(dataset: Dataset, ranges: list[list[int]] | None) -> Image:
-    """The image of a dataset. Raises CannotRenderError `no_pixels`."""
-    a = Attributes(dataset.walker)
-    layout = read_header(dataset.window, dataset.syntax, dataset.budget).pixels
+def read_image(dataset: Dataset, ranges: list[list[int]] | None, known: dict[str, Any] | None = None) -> Image:
+    """The image of a dataset. `known`: the fields of its layout, where the index knew them. Raises CannotRenderError
+    `no_pixels`.
+    """
+    walker = dataset.walker
+    a = Attributes(walker, walker.select(frozenset(), PIXEL_GROUPS))
+    if known is not None and not dataset.inflated:
+        layout = PixelLayout(**{**known, "kind": PixelKind(known["kind"])})
+    else:
+        layout = read_header(dataset.window, dataset.syntax, dataset.budget).pixels
     if layout.kind is PixelKind.NONE:
         raise CannotRenderError(code="no_pixels")
     bits = a.short(0x00280100, 8)

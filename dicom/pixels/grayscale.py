@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom.pixels.decode import Attributes, Image
+from dicom.pixels.attributes import Attributes
+from dicom.pixels.decode import Image
 from dicom.pixels.luts import read_lut
 
 Array = NDArray[Any]
@@ -37,10 +38,19 @@ def grayscale(image: Image, array: Array, number: int, window: Window | None) ->
         out = pipeline.shades(stored.astype(np.float64))
     else:  # at most 65,536 different values: compute each once, then look up
         table = pipeline.shades(np.arange(int(low), int(high) + 1, dtype=np.float64))
-        out = table[(stored - int(low)).astype(np.intp) if low else stored.astype(np.intp)]
+        out = _looked_up(table, stored, int(low))
     if hidden is not None:
         out[hidden] = 0
     return out
+
+
+def _looked_up(table: NDArray[np.uint8], stored: Array, low: int) -> NDArray[np.uint8]:
+    """`table[stored - low]`. A difference too large for the type wraps around, and is right again without its sign."""
+    plain = np.dtype(f"u{stored.dtype.itemsize}")
+    index = stored.astype(stored.dtype.newbyteorder("="), copy=False).view(plain)
+    if low:
+        index = index - plain.type(low % (1 << 8 * plain.itemsize))
+    return table.take(index, mode="clip")  # in range as it is: this only spares the check
 
 
 def meaningful(image: Image, array: Array) -> Array:
@@ -49,7 +59,7 @@ def meaningful(image: Image, array: Array) -> Array:
     """
     bits, allocated = image.bits_stored, array.dtype.itemsize * 8
     if array.dtype.kind == "f" or bits >= min(allocated, 63) or image.bits_allocated == 1:
-        return array.astype(np.int32) if array.dtype.kind == "i" and allocated < 32 else array
+        return array
     wide: Any = array.astype(np.int64 if allocated > 16 else np.int32)
     above = image.attributes.short(0x00280102, bits - 1) + 1 - bits
     if 0 < above <= allocated - bits and int((wide & (1 << allocated) - 1).max()) >> bits:
@@ -172,8 +182,11 @@ def _hidden(image: Image, stored: Array, dtype: np.dtype[Any]) -> NDArray[np.boo
     size = int(code[1])
     first, last = (a.raw(tag)[:size] for tag in tags)
     if len(first) == size:
-        value = float(np.frombuffer(first, a.order + code)[0])
-        limit = float(np.frombuffer(last, a.order + code)[0]) if len(last) == size else value
-        filled = (stored >= min(value, limit)) & (stored <= max(value, limit))
+        value = np.frombuffer(first, a.order + code)[0].item()
+        limit = np.frombuffer(last, a.order + code)[0].item() if len(last) == size else value
+        if value == limit:
+            filled = stored == value
+        else:
+            filled = (stored >= min(value, limit)) & (stored <= max(value, limit))
         out = filled if out is None else out | filled
     return out if out is not None and out.any() else None

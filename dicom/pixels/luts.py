@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom.errors import CannotRenderError
-from dicom.pixels.decode import Attributes, Image
+from dicom.pixels.attributes import Attributes
+from dicom.pixels.decode import Image
 
 Array = NDArray[Any]
 _CHANNELS = (

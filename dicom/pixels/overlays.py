@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom.pixels.decode import Attributes, Image
+from dicom.pixels.attributes import Attributes
+from dicom.pixels.decode import Image
 
 _GROUPS = range(0x6000, 0x6020, 2)
 

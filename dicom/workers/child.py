@@ -17,6 +17,7 @@ from dicom.errors import DicomError
 from dicom.model import Limits
 
 _CPU_SECONDS = 60
+_TOGETHER = 1 << 20
 
 
 def main(fd: int, settings: str) -> None:
@@ -78,5 +79,9 @@ def _receive(sock: socket.socket, size: int) -> bytes | None:
 
 def _send(sock: socket.socket, answer: list[Any]) -> None:
     data = msgspec.msgpack.encode(answer)
-    sock.sendall(len(data).to_bytes(8, "little"))
-    sock.sendall(data)
+    head = len(data).to_bytes(8, "little")
+    if len(data) < _TOGETHER:
+        sock.sendall(head + data)  # in one piece: the server wakes once
+    else:
+        sock.sendall(head)
+        sock.sendall(data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicom.header import read_header
 from dicom.pixels.annotate import patient_lines
-from dicom.pixels.decode import Attributes
+from dicom.pixels.attributes import Attributes
 from dicom.sheet import lay_out
 from dicom.sheet_paper import facts_of, to_picture, to_svg
 from dicom.structured import read_structured

@@ -87,12 +87,14 @@ class _Worker:
         except (TimeoutError, WorkerError):
             await worker.stop()
             raise WorkerError(code="worker_did_not_start") from None
+        except asyncio.CancelledError:
+            await worker.stop()
+            raise
         return worker
 
     async def call(self, message: bytes) -> Any:
         try:
-            self.writer.write(len(message).to_bytes(8, "little"))
-            self.writer.write(message)
+            self.writer.write(len(message).to_bytes(8, "little") + message)  # in one piece: the worker wakes once
             await self.writer.drain()
         except ConnectionError as error:  # it died before it had read the call
             raise WorkerError from error
@@ -132,18 +134,27 @@ class WorkerPool:
         self._busy: set[_Worker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = False
+        self._closed = asyncio.Event()
         self.deaths = 0
 
     async def start(self) -> None:
         """Start all workers and wait until each is warm."""
         self._open = True
-        self._idle = list(await asyncio.gather(*(_Worker.start(self._limits) for _ in range(self._count))))
+        self._closed.clear()
+        started = await asyncio.gather(
+            *(_Worker.start(self._limits) for _ in range(self._count)), return_exceptions=True
+        )
+        self._idle = [one for one in started if isinstance(one, _Worker)]
+        for error in started:
+            if isinstance(error, BaseException):
+                await self.close()
+                raise error
 
     async def close(self) -> None:
         """End every worker; calls under way fail with WorkerError."""
         self._open = False
-        for task in list(self._tasks):
-            task.cancel()
+        self._closed.set()
+        # Not cancelled: a worker that is just starting would be nobody's to end.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane in self._waiting:
             for future in lane:
@@ -239,7 +250,9 @@ class WorkerPool:
                 fresh = await _Worker.start(self._limits)
             except (WorkerError, OSError):
                 log.warning("archive worker did not start")
-                await asyncio.sleep(delay)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._closed.wait()
                 delay = min(delay * 2, 5.0)
                 continue
             await self._welcome(fresh)

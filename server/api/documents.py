@@ -21,17 +21,24 @@ from server.auth.audit import audit
 from server.problems import Refused
 
 KINDS = frozenset({"document", "paper_ecg", "film", "consent", "signature"})
+SHOWN = KINDS - {"consent", "signature"}
+ENDINGS = {"image/jpeg": "jpg", "image/png": "png"}
 FIELD_LIMIT = 1000
 
 
 def document_view(document: m.Document) -> dict[str, Any]:
-    """One document as JSON; its pages are at `/api/documents/{id}/pages/{n}`, n from 1."""
+    """One document as JSON; its pages are at `/api/documents/{id}/pages/{n}`, n from 1.
+
+    `original`: the bytes as the camera gave them are at `/api/documents/{id}/original`.
+    """
     return {
         "id": document.id,
         "kind": document.kind,
         "title": document.title,
         "pages": document.pages,
         "size": document.size,
+        "original": bool(document.original),
+        "added_by": document.added_by,
         "added_at": document.added_at,
         "voided_at": document.voided_at,
         "voided_reason": document.voided_reason,
@@ -73,6 +80,39 @@ def _add(
     return document
 
 
+def read_documents(
+    uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId
+) -> list[tuple[m.Document, str]]:
+    """What of a consultation's papers is shown (consents and signatures are not), with the name of who added it."""
+    open_consultation(uow, actor, consultation, Action.DOCUMENT_READ)
+    shown = [x for x in uow.consultations.documents(consultation) if x.voided_at is None and x.kind in SHOWN]
+    return [(x, uow.people.staff(uow.people.membership(x.added_by).staff).name) for x in shown]
+
+
+async def index(request: web.Request) -> web.StreamResponse:
+    """`GET /api/consultations/{id}/documents`: {documents}, the newest last."""
+    found = await work(request).read(read_documents, actor=actor(request), consultation=consultation_id(request))
+    return json_response({"documents": [document_view(x) | {"by": name} for x, name in found]})
+
+
+async def original(request: web.Request) -> web.StreamResponse:
+    """`GET /api/documents/{id}/original`: the bytes as they came, to be saved; audited before the first byte."""
+    document = m.DocumentId(request.match_info["id"])
+    found = await work(request).run(_open, actor=actor(request), document=document, page=0)
+    if not found.original:
+        raise NotFound(kind="original")
+    ending = ENDINGS.get(found.media_type, "bin")
+    return web.FileResponse(
+        request.app[keys.BLOBS].open(found.original),
+        headers={
+            "Content-Type": found.media_type,
+            "X-Content-Type-Options": "nosniff",
+            "Content-Disposition": f'attachment; filename="{found.id}.{ending}"',
+            "Cache-Control": "private, no-store",
+        },
+    )
+
+
 async def add(request: web.Request) -> web.StreamResponse:
     """`POST /api/consultations/{id}/documents`, multipart: `file`, `kind`, `title`. 201 with the document."""
     who, consultation = actor(request), consultation_id(request)
@@ -101,7 +141,7 @@ async def add(request: web.Request) -> web.StreamResponse:
 
 def _open(uow: UnitOfWork, *, actor: Actor, document: m.DocumentId, page: int) -> m.Document:
     found, opened = open_document(uow, actor, document)
-    detail = {"document": found.id, "page": page}
+    detail = {"document": found.id, "page": page or "original"}
     audit(uow, actor, "document.read", f"consultation:{opened.consultation.id}", detail=detail)
     return found
 

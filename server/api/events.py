@@ -39,17 +39,20 @@ def allowed_topics(uow: UnitOfWork, actor: Actor, wanted: Sequence[str]) -> tupl
 
 
 def may_listen(uow: UnitOfWork, actor: Actor, topic: str) -> bool:
-    """`worklist` and `session` everyone; `consultation:<id>` who sees it; `study:`, `inbox:` the own organisation."""
+    """`worklist` and `session` everyone; `consultation:<id>` who sees it; `pictures:<id>` who reads its documents;
+    `study:`, `inbox:` the own organisation.
+    """
     kind, _colon, name = topic.partition(":")
     match kind:
         case "worklist" | "session":
             return not name
-        case "consultation":
+        case "consultation" | "pictures":
             try:
                 consultation = uow.consultations.get(ConsultationId(name))
             except NotFound:
                 return False
-            return any(may(uow, actor, action, consultation) for action in SIGHTS)
+            sights = SIGHTS if kind == "consultation" else (Action.DOCUMENT_READ,)
+            return any(may(uow, actor, action, consultation) for action in sights)
         case "study":
             return name == actor.organisation and actor.role in {Role.TECHNICIAN, Role.CLINIC_DOCTOR}
         case "inbox":
@@ -142,7 +145,7 @@ async def still_allowed(
     request: web.Request, login: SignedIn, subscription: Subscription, note: Note
 ) -> bool:
     """A consultation one has left is heard no more; other topics hang on the login alone."""
-    if not note.topic.startswith("consultation:"):
+    if not note.topic.startswith(("consultation:", "pictures:")):
         return True
     if await request.app[keys.WORK].read(allowed_topics, login.actor, (note.topic,)):
         return True

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 
+from consult.model import ConsultationId
 from server import keys
-from server.api.common import actor, body, json_response, no_content, read_bounded
+from server.api.common import InvalidBody, actor, body, json_response, no_content, read_bounded
 from server.dicomweb.reasons import text_of
 from server.i18n import _
+from server.pictures import KINDS, Given
 from server.problems import Refused
 from server.storage.uploads import Upload
 from server.unzipping import REASONS, ZIP_ENTRIES
@@ -21,6 +23,14 @@ from server.uploading import CHUNK_BYTES
 
 class Start(msgspec.Struct, forbid_unknown_fields=True):
     size: int
+
+
+class StartPicture(msgspec.Struct, forbid_unknown_fields=True):
+    """`kind` is one of server.pictures.KINDS, `title` what the picture is, in a few words."""
+
+    size: int
+    kind: str = "document"
+    title: Annotated[str, msgspec.Meta(max_length=120)] = ""
 
 
 def upload_view(upload: Upload, taken: int = 0) -> dict[str, Any]:
@@ -54,6 +64,18 @@ async def start(request: web.Request) -> web.StreamResponse:
     """`POST /api/uploads` {size}: 201."""
     given = await body(request, Start)
     upload = await request.app[keys.UPLOADING].start(actor(request), given.size)
+    return json_response(upload_view(upload), status=201)
+
+
+async def start_picture(request: web.Request) -> web.StreamResponse:
+    """`POST /api/consultations/{id}/pictures` {size, kind, title}: 201; then as with every upload."""
+    given = await body(request, StartPicture)
+    if given.kind not in KINDS:
+        raise InvalidBody(("kind", "choice"))
+    wanted = Given(
+        consultation=ConsultationId(request.match_info["id"]), kind=given.kind, title=given.title.strip()
+    )
+    upload = await request.app[keys.UPLOADING].start(actor(request), given.size, given=wanted)
     return json_response(upload_view(upload), status=201)
 
 

@@ -17,6 +17,7 @@ from consult import access
 from consult import model as m
 from consult import people as o
 from consult.ports import UnitOfWork, WorklistRow
+from consult.relations import overdue
 from consult.ringing import rings, unanswered
 from server import keys, labels
 from server.api.common import actor, body, json_response, now, work
@@ -110,9 +111,11 @@ async def shell_state(request: web.Request) -> web.Response:
     tz = request.app[keys.ZONE]
     moment = now(request)
 
-    def read(uow: UnitOfWork) -> tuple[dict[str, int], list[WorklistRow], str | None, Rung, set[str]]:
+    def read(
+        uow: UnitOfWork,
+    ) -> tuple[dict[str, int], list[WorklistRow], str | None, Rung, set[str], list[dict[str, Any]]]:
         if viewer.role not in STATES:
-            return {}, [], None, {}, set()
+            return {}, [], None, {}, set(), []
         sessions = [session for session in uow.meetings.running_for(viewer.membership) if session.ended_at is None]
         running = f"/consultations/{sessions[-1].consultation}/room" if sessions else None
         tab, states = ALERT_STATES[viewer.role]
@@ -127,9 +130,9 @@ async def shell_state(request: web.Request) -> web.Response:
             # What is offered is the experts' business, until an emergency finds no answer.
             late = {x.consultation.id for x in rows if unanswered(x.consultation, x.offer, uow.rules, uow.now)}
             rows = [x for x in rows if x.consultation.state is not _S.OFFERED or x.consultation.id in late]
-        return tab_counts(uow, viewer), list(rows), running, rung, late
+        return tab_counts(uow, viewer), list(rows), running, rung, late, invitations_of(uow, viewer)
 
-    counts, rows, running, rung, late = await work(request).read(read)
+    counts, rows, running, rung, late, invited = await work(request).read(read)
     today = moment.astimezone(tz).date()
     lines = [line_of(row, viewer, today=today) for row in rows]
     return json_response(
@@ -137,13 +140,35 @@ async def shell_state(request: web.Request) -> web.Response:
             "counts": counts,
             "running": running,
             "alerts": [
-                alert_of(line, late=line.id in late)
+                *invited,
+                *(alert_of(line, late=line.id in late)
                 for line in sorted(lines, key=lambda x: x.id not in late)
-                if line.unread or line.may_accept or line.id in late
+                if line.unread or line.may_accept or line.id in late)
             ][:_ALERTS],
             "offers": [offer_of(line, rung[line.offer]) for line in lines if line.may_accept and line.offer],
         }
     )
+
+
+def invitations_of(uow: UnitOfWork, viewer: o.Actor) -> list[dict[str, Any]]:
+    """Invitations into a room where somebody is waiting, each a line that is heard; nothing of the patient in it."""
+    found = []
+    for one in uow.consultations.invitations(membership=viewer.membership):
+        if overdue(uow, one):
+            continue
+        consultation = uow.consultations.get(one.consultation)
+        sender = uow.people.organisation(consultation.organisation).short_name
+        found.append({
+            "id": f"{consultation.id}:invited:{one.since.isoformat()}",
+            "late": True,
+            "href": f"/consultations/{consultation.id}/room",
+            "icon": "users",
+            "title": _("邀请您参加会诊"),
+            "detail": f"{_(labels.SERVICE[consultation.service])} · {sender}",
+            "sender": sender,
+            "at": one.since.isoformat(),
+        })
+    return found
 
 
 def who(line: Line) -> str:

@@ -76,6 +76,18 @@ def open_study(
     consultation: ConsultationId | None = None,
 ) -> Grant:
     """Audit the opening and issue the grant, in one commit. NotFound when the study is not the actor's to see."""
+    return opened_study(uow, actor, login, study_uid, minutes, consultation)[0]
+
+
+def opened_study(
+    uow: SqlUnitOfWork,
+    actor: Actor,
+    login: str,
+    study_uid: str,
+    minutes: int,
+    consultation: ConsultationId | None = None,
+) -> tuple[Grant, Scope]:
+    """The same, with what the grant allows."""
     scope = study_scope(uow, actor, study_uid, Purpose.PIXELS)
     if study_uid in scope.hidden or not (scope.organisations or study_uid in scope.studies):
         raise NotFound(kind="study")
@@ -94,7 +106,7 @@ def open_study(
     uow.grants.add(grant)
     detail = {"consultation": consultation} if consultation else {}
     audit(uow, actor, "study.open", f"study:{study_uid}", detail=detail)
-    return grant
+    return grant, scope
 
 
 def read_grant(uow: SqlUnitOfWork, actor: Actor, login: str, study_uid: str) -> tuple[Grant, Scope] | None:
@@ -149,20 +161,37 @@ class Grants:
             if found is None:
                 self._held.pop(key, None)
                 return None
-            grant, scope = found
-            held = Held(
-                at=now, digest=grant.digest, expires_at=grant.expires_at, scope=scope, staff=staff,
-                membership=membership,
-            )  # fmt: skip
-            if len(self._held) >= CACHED:
-                self._held.clear()
-            if before == self._forgotten:
-                self._held[key] = held           # read before something ended, it would outlive that by a second
+            held = self._hold(key, now, found, staff, membership, before)
         if held.expires_at <= now:
             return None
         if frames:
             self._frames[held.digest] += frames
         return held.scope
+
+    async def open(self, login: str, actor: Actor, study_uid: str, minutes: int) -> None:
+        """`open_study`; what it allows is known from then on as if it had been asked. Raises NotFound."""
+        now, before = self._clock(), self._forgotten
+        found = await self._work.run(opened_study, actor, login, study_uid, minutes)
+        self._hold((login, study_uid), now, found, actor.staff, actor.membership, before)
+
+    def _hold(
+        self,
+        key: tuple[str, str],
+        at: datetime,
+        found: tuple[Grant, Scope],
+        staff: StaffId,
+        membership: MembershipId,
+        before: int,
+    ) -> Held:
+        grant, scope = found
+        held = Held(
+            at=at, digest=grant.digest, expires_at=grant.expires_at, scope=scope, staff=staff, membership=membership
+        )
+        if len(self._held) >= CACHED:
+            self._held.clear()
+        if before == self._forgotten:
+            self._held[key] = held  # read before something ended, it would outlive that by a second
+        return held
 
     async def fetch(
         self,

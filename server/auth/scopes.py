@@ -22,7 +22,7 @@ from consult.scoping import Purpose
 from dicom.model import Scope, StudyRow
 from server import keys
 from server.auth.audit import audit
-from server.auth.grants import open_study, study_scope
+from server.auth.grants import study_scope
 from server.auth.sessions import digest_of, new_token
 from server.auth.tokens import Bearer, token_scope
 from server.dicomweb.ports import ARCHIVE
@@ -216,9 +216,7 @@ async def opens(request: web.Request, login: str, actor: Actor, study_uid: str) 
     minutes = request.app[keys.SETTINGS].access.viewing_grant_minutes
     try:
         await seen_study(request, actor, study_uid)
-        await request.app[keys.WORK].run(
-            open_study, actor=actor, login=login, study_uid=study_uid, minutes=minutes
-        )
+        await request.app[keys.GRANTS].open(login, actor, study_uid, minutes)
     except NotFound:
         return False
     return True

@@ -5,29 +5,25 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from functools import wraps
-from typing import Any, TypeAlias
+from typing import Any
 
-from aiohttp import HttpVersion11, Payload, web
-from aiohttp.abc import AbstractStreamWriter
+import msgspec
+from aiohttp import HttpVersion11, web
 
 from dicom.archive import Archive
 from dicom.errors import DicomError
-from dicom.retrieve import ByteRange
+from server.dicomweb.bodies import body_of, joined, stream
 from server.dicomweb.ranges import UNSATISFIABLE, Later, Made, Piece, asked_range, cut
 from server.dicomweb.reasons import problem_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = logging.getLogger(__name__)
 PREFIX = "/dicom-web"
-_CHUNK = 1 << 20
 _WHOLE = 4 << 20  # up to this an answer is read in one go
-_APART = 64 << 10  # from here on sending the head by itself costs less than copying the body behind it
 _WORTH_GZIP = 1024
-Buffer: TypeAlias = "bytes | bytearray"
 COMMON = {
     "Cache-Control": "private, no-cache",
     "Vary": "Accept, Accept-Encoding",
@@ -36,23 +32,6 @@ COMMON = {
 LEFT_OUT: web.RequestKey[int] = web.RequestKey("left_out", int)
 """How many instances of a study or series the answer lacks, because their stored bytes are wrong."""
 _MADE_BY = "3"  # raise it when the same request would yield other bytes than the last release made
-
-
-class Body(Payload):
-    """A large body as it lies in memory: aiohttp would copy it once more to put the head before it."""
-
-    def __init__(self, data: Buffer) -> None:
-        super().__init__(data, content_type="application/octet-stream")
-        self._size = len(data)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The body as text."""
-        return bytes(self._value).decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """The head, then the body."""
-        writer.send_headers()
-        await writer.write(memoryview(self._value))
 
 
 def guarded(handler: Handler) -> Handler:
@@ -140,8 +119,7 @@ async def send(
         pieces = await _first_made(pieces)
         total = size_of(pieces)
     if total is not None and total <= _WHOLE:
-        body = await _join(archive, pieces)
-        return web.Response(body=Body(body) if len(body) > _APART else body, status=status, headers=heads)
+        return web.Response(body=await joined(request, archive, pieces, total), status=status, headers=heads)
     pieces = await _first_made(pieces)
     response = web.StreamResponse(status=status, headers=heads)
     if total is not None:
@@ -150,7 +128,7 @@ async def send(
         response.enable_chunked_encoding()
     await response.prepare(request)
     try:
-        await _write(response, archive, pieces)
+        await stream(response, archive, pieces, request.transport)
     except DicomError as error:
         # The status is out: an end that looks whole would be a lie.
         log.warning("answer broken off", extra={"error": error.reason})
@@ -170,58 +148,6 @@ async def _heads_only(request: web.Request, heads: dict[str, str], total: int | 
     return response
 
 
-async def _write(response: web.StreamResponse, archive: Archive, pieces: list[Piece]) -> None:
-    """Pieces that only have to be read go out in batches; others are served between two of them."""
-    batch: list[bytes | ByteRange] = []
-    size = 0
-
-    async def flush() -> None:
-        nonlocal batch, size
-        if batch:
-            data = await _read(archive, batch)
-            batch, size = [], 0
-            await response.write(memoryview(data))
-            await asyncio.sleep(0)
-
-    for piece in pieces:
-        if isinstance(piece, Made | Later):
-            await flush()
-            found = [await piece.make()] if isinstance(piece, Made) else await piece.find()
-            await _write(response, archive, [*found])
-            continue
-        for part in _split(piece):
-            batch.append(part)
-            size += len(part) if isinstance(part, bytes) else part.length
-            if size >= _CHUNK:
-                await flush()
-    await flush()
-
-
-def _split(piece: bytes | ByteRange) -> Iterator[bytes | ByteRange]:
-    length = len(piece) if isinstance(piece, bytes) else piece.length
-    if length <= _CHUNK:
-        yield piece
-        return
-    for start in range(0, length, _CHUNK):
-        size = min(_CHUNK, length - start)
-        if isinstance(piece, bytes):
-            yield piece[start : start + size]
-        else:
-            yield ByteRange(pack=piece.pack, offset=piece.offset + start, length=size)
-
-
-async def _read(archive: Archive, batch: list[bytes | ByteRange]) -> Buffer:
-    """The pieces as one: at once where they lie in the system's memory, else in a thread that may wait for the disk."""
-    found = archive.retriever.read_now(batch)
-    if found is not None:
-        return found
-
-    def read() -> bytes:
-        return b"".join(part if isinstance(part, bytes) else archive.read(part) for part in batch)
-
-    return await asyncio.to_thread(read)
-
-
 async def _first_made(pieces: list[Piece]) -> list[Piece]:
     """With the first piece that has to be made, made."""
     for i, piece in enumerate(pieces):
@@ -230,15 +156,6 @@ async def _first_made(pieces: list[Piece]) -> list[Piece]:
         if isinstance(piece, Made):
             return [*pieces[:i], await piece.make(), *pieces[i + 1 :]]
     return pieces
-
-
-async def _join(archive: Archive, pieces: list[Piece]) -> Buffer:
-    """A body of known length, so that no piece of it is still to be found."""
-    ready = [await piece.make() if isinstance(piece, Made) else piece for piece in pieces]
-    parts = [piece for piece in ready if isinstance(piece, bytes | ByteRange)]
-    if len(parts) == 1 and isinstance(parts[0], bytes):
-        return parts[0]
-    return await _read(archive, parts)
 
 
 async def send_text(
@@ -270,7 +187,7 @@ def text_answer(data: bytes, *, content_type: str, etag: str, zipped: bool, **he
         heads["ETag"] = etag
     if zipped:
         heads["Content-Encoding"] = "gzip"
-    return web.Response(body=Body(data) if len(data) > _APART else data, headers=heads)
+    return web.Response(body=body_of(data), headers=heads)
 
 
 def accepts_gzip(request: web.Request) -> bool:
@@ -284,4 +201,4 @@ def accepts_gzip(request: web.Request) -> bool:
 
 def dumps(value: Any) -> bytes:
     """Compact JSON in UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return msgspec.json.encode(value)

@@ -14,7 +14,7 @@ from aiohttp import web
 from dicom.archive import Archive
 from dicom.errors import NotAcceptableError
 from dicom.model import InstanceRow
-from dicom.structured import STORAGE
+from dicom.syntaxes import STRUCTURED
 from server.dicomweb.answers import PREFIX, not_modified, send, validator
 from server.dicomweb.ports import LEAVES
 from server.dicomweb.targets import accepted
@@ -27,7 +27,7 @@ _REPORT = ("text/html", "application/pdf")
 
 def is_report(row: InstanceRow) -> bool:
     """Whether the instance is a structured report or a key object selection."""
-    return row.sop_class.startswith(STORAGE)
+    return row.sop_class.startswith(STRUCTURED)
 
 
 def _chosen(request: web.Request, offers: Iterable[str]) -> str:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
 
 from consult import consent as consents
+from consult import line_quality, scheduling
 from consult import model as m
-from consult import scheduling
 from consult.access import Action, open_consultation
 from consult.offering import pools
 from consult.people import Actor
 from consult.ports import UnitOfWork
+from consult.recording import list_recordings
 from consult.timeline import Line
 from dicom.archive import Archive
 from dicom.model import Scope
 from server import labels
 from server.api.common import actor, json_response, work
 from server.api.requests import place_view
+from server.call_words import card
 from server.cases import Case, read_case
 from server.dicomweb.ports import ARCHIVE
 from server.i18n import N_, _
 from server.pages import render
 from server.pages.case_actions import doings
+from server.pages.recordings import STAGES
+from server.pages.removals import gone
 
 RUNNING = frozenset({
     m.State.SUBMITTED, m.State.TRIAGE, m.State.OFFERED, m.State.ACCEPTED, m.State.SCHEDULED, m.State.CHECKED_IN,
@@ -56,6 +60,9 @@ TRIGGERS: Mapping[str, str] = {
     "enter_in_error": N_("作废"), "record_consent": N_("记录知情同意"), "withdraw_consent": N_("撤回知情同意"),
     "add_document": N_("添加附件"), "void_document": N_("作废附件"), "share_study": N_("加入检查"),
     "end_share": N_("移除检查"), "propose_windows": N_("提出可选时间"), "take_seat": N_("进入等候区"),
+    "withdraw_invitation": N_("撤回邀请"), "invitation_expired": N_("邀请已过期"),
+    "hand_over_chair": N_("移交会诊主持"), "seat_removed": N_("移出会诊室"), "session_locked": N_("会诊室已锁定"),
+    "session_unlocked": N_("会诊室已解锁"), "session_by_telephone": N_("改用电话会诊"),
     "invite": N_("邀请参会"), "report_wrong_patient": N_("指出患者不符"), "settle_wrong_patient": N_("核对患者"),
     "sign_revision": N_("签发修订报告"), "read_report": N_("已阅报告"), "ask_reviewer": N_("请求复核"),
     "withdraw_reviewer": N_("撤回复核邀请"), "ring_again": N_("再次响铃"),
@@ -63,7 +70,8 @@ TRIGGERS: Mapping[str, str] = {
     "approve_report": N_("复核通过"), "amend_report": N_("开始修订"), "append_report": N_("开始补充"),
     "drop_revision": N_("放弃修订"), "start_telephone": N_("改用电话会诊"), "complete_stat": N_("补全急会诊申请"),
     "acknowledge_revision": N_("签收修订报告"), "release_draft": N_("开放草稿给申请方"),
-    "identify_patient": N_("核实患者身份"),
+    "identify_patient": N_("核实患者身份"), "ask_recording": N_("请求录制"), "end_recording": N_("录制结束"),
+    "hold_recording": N_("设保留令"), "lift_recording_hold": N_("解除保留令"), "remove_recording": N_("录制到期移除"),
 }  # fmt: skip
 CONSENT_SCOPES: Mapping[str, str] = {
     "consultation": N_("会诊"), "record_reading": N_("查阅病历"), "image_sharing": N_("共享影像"),
@@ -152,28 +160,46 @@ def study_card(archive: Archive, uid: str, hidden: bool) -> dict[str, Any]:
     }
 
 
+async def study_cards(
+    request: web.Request, study_uids: Iterable[str], hidden: Collection[str]
+) -> list[dict[str, Any]]:
+    """A card for each; of images that were removed after their retention it says when."""
+    archive = request.app[ARCHIVE]
+    cards = [await asyncio.to_thread(study_card, archive, uid, uid in hidden) for uid in study_uids]
+    removed = await gone(request, [x["uid"] for x in cards if x["missing"]])
+    return [x | {"removed": removed.get(x["uid"])} for x in cards]
+
+
 def _windows(uow: UnitOfWork, who: Actor, case: Case) -> list[scheduling.Window]:
     if case.consultation.state not in {m.State.ACCEPTED, m.State.SCHEDULED, m.State.NO_SHOW} or not case.full:
         return []
     return list(scheduling.proposed_windows(uow, actor=who, consultation=case.consultation.id))
 
 
-def _read(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> tuple[Case, list[scheduling.Window]]:
+def _calls(uow: UnitOfWork, who: Actor, case: Case) -> tuple[line_quality.SessionQuality, ...]:
+    if not case.can(Action.ROOM_HISTORY):
+        return ()
+    return line_quality.session_qualities(uow, actor=who, consultation=case.consultation.id)
+
+
+def _read(
+    uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId
+) -> tuple[Case, list[scheduling.Window], tuple[line_quality.SessionQuality, ...]]:
     case = read_case(uow, actor=actor, consultation=consultation)
-    return case, _windows(uow, actor, case)
+    return case, _windows(uow, actor, case), _calls(uow, actor, case)
 
 
 async def page(request: web.Request) -> web.StreamResponse:
     """The consultation, audited."""
     who = actor(request)
-    case, windows = await work(request).run(
+    case, windows, calls = await work(request).run(
         _read, actor=who, consultation=m.ConsultationId(request.match_info["id"])
     )
+    recordings = await work(request).read(
+        list_recordings, actor=who, consultation=case.consultation.id
+    ) if case.can(Action.RECORDING_READ) else ()
     hidden = case.consultation.hidden_studies
-    archive = request.app[ARCHIVE]
-    studies = [
-        await asyncio.to_thread(study_card, archive, x.study_uid, x.study_uid in hidden) for x in case.shares
-    ]
+    studies = await study_cards(request, [x.study_uid for x in case.shares], hidden)
     chosen, rest = doings(case)
     content = case.request.content if case.request else {}
     identity = []
@@ -194,6 +220,9 @@ async def page(request: web.Request) -> web.StreamResponse:
         diagnosis=content.get("diagnosis", ()),
         studies=studies,
         windows=windows,
+        calls=[card(x) for x in calls if x.counted],
+        recordings=recordings,
+        recording_stages=STAGES,
         documents=[x for x in case.documents if x.kind not in {"signature", "consent"}],
         consent_text=consents.TEXTS.get(case.consents[-1].text_version) if case.consents else None,
         scopes=CONSENT_SCOPES,
@@ -219,6 +248,7 @@ async def page(request: web.Request) -> web.StreamResponse:
             "feedback": asking_view(case),
             "ringing": ringing,
             "documents": [{"id": x.id, "title": x.title, "pages": x.pages} for x in case.documents],
+            "pictures": case.can(Action.DOCUMENT_WRITE),
         },
     )
 

@@ -20,6 +20,7 @@ from server.auth.audit import audit
 from server.cases import DOCUMENT_SYSTEMS, patient_banner
 from server.i18n import N_
 from server.pages import render
+from server.pages.removals import gone
 
 TEXT_FIELDS = (
     ("phone", N_("电话")), ("guardian", N_("监护人")), ("payer", N_("费用支付方")), ("allergies", N_("过敏史")),
@@ -121,6 +122,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         tab="patients",
         banner=known.banner,
         known=known,
+        removed=await gone(request, [x.study_uid for x in known.studies]),
         numbers=numbers,
         text_fields=TEXT_FIELDS,
         data=page_data({"patient": patient_view(known.patient, known.identifiers)}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +20,9 @@ from server.api.orders import order_view
 from server.api.patients import patient_view
 from server.api.requests import form_view, page_data, serving_places
 from server.cases import Case, patient_banner, read_case
-from server.dicomweb.ports import ARCHIVE
 from server.i18n import N_, _
 from server.pages import render
-from server.pages.consultation import CONSENT_SCOPES, RELATIONS, may_edit, study_card
+from server.pages.consultation import CONSENT_SCOPES, RELATIONS, may_edit, study_cards
 
 # (field of consult/forms.py, label, hint); long ones first of all what an expert reads first.
 CONDITION = (
@@ -119,12 +117,8 @@ async def edit(request: web.Request) -> web.StreamResponse:
     emergency = found.urgency is m.Urgency.STAT and not routable
     if not may_edit(found):
         raise web.HTTPSeeOther(f"/consultations/{found.id}")
-    archive = request.app[ARCHIVE]
     shared = [x.study_uid for x in form.case.shares]
-    cards = [
-        await asyncio.to_thread(study_card, archive, x, x in found.hidden_studies)
-        for x in dict.fromkeys((*shared, *form.candidates))
-    ]
+    cards = await study_cards(request, dict.fromkeys((*shared, *form.candidates)), found.hidden_studies)
     trigger = next((x for x in ("submit", "resubmit") if form.case.next(x)), "")
     return await render(
         request,

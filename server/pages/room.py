@@ -138,12 +138,19 @@ async def page(request: web.Request) -> web.StreamResponse:
             "prechecked": room.precheck,
             "studies": room.studies,
             "documents": [
-                {"id": x.id, "title": x.title, "kind": x.kind, "pages": x.pages} for x in room.documents
+                {"id": x.id, "title": x.title, "kind": x.kind, "pages": x.pages, "original": bool(x.original)}
+                for x in room.documents
             ],
+            "pictures": access.Action.DOCUMENT_WRITE in room.actions,
+            "picture_mb": settings(request).uploads.document_mb,
             "identity": identity_lines(room.banner),
+            "readable": room.readable,
             "expert": access.Action.DRAFT_WRITE in room.actions,
+            "invite": access.Action.ROOM_INVITE in room.actions,
             "finish": access.Action.ROOM_FINISH in room.actions,
             "contacts": [asdict(x) for x in room.contacts],
+            "relay_only": settings(request).ice.relay_only,
+            "kbps": settings(request).room.kbps,
         },
     )
 
@@ -181,11 +188,12 @@ async def open_session(request: web.Request) -> web.StreamResponse:
 
 
 async def ice(request: web.Request) -> web.StreamResponse:
-    """GET /api/consultations/{id}/ice: servers with fresh credentials, for the precheck."""
+    """GET /api/consultations/{id}/ice: {servers with fresh credentials, relay_only}, for the precheck."""
     viewer, identity = actor(request), m.ConsultationId(request.match_info["id"])
     await work(request).read(access.open_consultation, viewer, identity, access.Action.ROOM_ENTER)
-    servers = ice_servers(settings(request).ice, holder=viewer.membership, now=now(request))
-    return json_response({"servers": servers})
+    site = settings(request).ice
+    servers = ice_servers(site, holder=viewer.membership, now=now(request))
+    return json_response({"servers": servers, "relay_only": site.relay_only})
 
 
 async def finish(request: web.Request) -> web.StreamResponse:

@@ -25,6 +25,7 @@ from server.cases import patient_banner
 from server.dicomweb.ports import ARCHIVE
 from server.i18n import N_, _
 from server.pages import render
+from server.pages.removals import gone
 from server.uploading import CHUNK_BYTES
 
 # The DICOM modality codes (PS3.3 C.7.3.1.1.1) that clinics order, with what people call them.
@@ -165,6 +166,7 @@ async def order_page(request: web.Request) -> web.StreamResponse:
     return await render(
         request, "orders_one.html", page="order", tab="order-list", banner=banner, order=order, writable=writable,
         modalities=MODALITIES, states=ORDER_STATES, upload=who.role is Role.TECHNICIAN,
+        removed=await gone(request, order["studies"]),
         data={"id": order["id"], "accession": order["accession"]},
     )  # fmt: skip
 

@@ -143,6 +143,8 @@ def line_of(row: WorklistRow, viewer: o.Actor, *, today: date) -> Line:
     href = f"/consultations/{consultation.id}"
     if row.mine and consultation.state in IN_ROOM and action == "进入":
         href += "/room"
+    if row.part is m.Part.GUEST:
+        action, href = N_("进入"), f"/consultations/{consultation.id}/room"
     if row.mine and viewer.role is o.Role.EXPERT and consultation.state is _S.REPORTING:
         href += "/report"
     return Line(

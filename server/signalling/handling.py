@@ -5,14 +5,16 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from consult import attending
+from consult import attending, chairing, inviting
 from consult.errors import ConsultError
 from consult.model import SeatId, SeatState
-from consult.people import Actor
+from consult.people import Actor, MembershipId
+from server.media.backend import MediaError
 from server.settings import Settings
 from server.signalling import schema as s
 from server.signalling import sdp
 from server.signalling.ice import ice_servers
+from server.signalling.recording import RecordingMessages
 from server.signalling.room import PRESENT, Live, Room
 
 LOG = logging.getLogger("huizhen.room")
@@ -22,6 +24,9 @@ _CODES: dict[str, s.Refusal] = {
     "not_allowed": s.Refusal.NOT_ALLOWED,
     "wrong_state": s.Refusal.WRONG_STATE,
     "room_locked": s.Refusal.LOCKED,
+    "not_invitable": s.Refusal.NOT_INVITABLE,
+    "recording_off": s.Refusal.RECORDING_OFF,
+    "recording_needs_relay": s.Refusal.RECORDING_NEEDS_RELAY,
     "stale": s.Refusal.STALE,
     "conflict": s.Refusal.STALE,
     "invalid": s.Refusal.MALFORMED,
@@ -41,30 +46,38 @@ class Handler:
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
         self.settings, self.clock = settings, clock
+        self.stepped: Callable[[str], None] = lambda _rung: None       # set by setup.py: counts the rungs
+        self.relay: Callable[..., Awaitable[str]] | None = None        # set by setup.py: Seating.offer
+        self.reply: Callable[..., Awaitable[None]] | None = None       # set by setup.py for Janus: Seating.reply
+        self.renew: Callable[[Room, Live], Awaitable[None]] | None = None          # and Seating.restart
+        self.heard: Callable[[Room, Live, s.Quality], None] = lambda *_: None       # set by setup.py: Seating.heard
+        self.noticed: Callable[[Room, Live, s.ClientMessage], None] = lambda *_: None     # set by setup.py: Book
+        self.recordings = RecordingMessages()
         self._effects: dict[type[s.ClientMessage], Callable[[Room, Live, Any], Awaitable[s.ServerMessage | None]]] = {
             s.ClientAck: self._ack, s.Ping: self._ping, s.IceRequest: self._ice,
             s.Offer: self._describe, s.Answer: self._describe, s.Candidate: self._candidate,
             s.Restart: self._addressed, s.Path: self._addressed, s.Quality: self._quality,
-            s.MediaState: self._state, s.Hand: self._hand,
+            s.MediaState: self._state, s.Hand: self._hand, s.Tally: self._tally,
             s.View: self._view, s.Cursor: self._broadcast, s.Annotation: self._broadcast, s.Snapshot: self._view,
             s.Chat: self._chat, s.Precheck: self._precheck, s.Enter: self._enter, s.Leave: self._leave,
             s.Admit: self._admit, s.Remove: self._remove, s.Lock: self._lock,
+            s.Invite: self._invite, s.Uninvite: self._uninvite, s.HandOver: self._hand_over, s.Waiting: self._waiting,
             s.Finish: self._finish, s.UndoFinish: self._undo, s.Phone: self._phone,
+            **self.recordings.effects,
         }
 
     async def take(self, room: Room, live: Live, message: s.ClientMessage, *, seconds: float) -> None:
-        """One message of a seat, in order: rate, duplicate, rule, effect, acknowledgement or refusal with a code."""
+        """One message of a seat, in order: duplicate, rate, rule, effect, acknowledgement or refusal with a code."""
         number = message.n if isinstance(message, s.Reliable) else 0
         kind = s.name(type(message))
         rule = s.RULES[type(message)]
+        if number and number <= live.received and self.again(room, live, message, number, seconds=seconds):
+            return
         if live.limiter is not None and not live.limiter.take(rule.family, seconds):
             if live.limiter.refused(seconds) and live.connection is not None:
                 live.connection.end(s.Close.FLOOD)
                 return
             self.refuse(room, live, kind, number, s.Refusal.RATE, retry_ms=live.limiter.retry_ms(rule.family))
-            return
-        if number and number <= live.received and not isinstance(message, s.Chat):
-            room.answer(live, s.ServerAck(n=number))
             return
         try:
             self.check(live, rule)
@@ -81,16 +94,34 @@ class Handler:
             LOG.error("room message failed", exc_info=error, extra={"kind": kind, "session": room.session})
             self.refuse(room, live, kind, number, s.Refusal.UNAVAILABLE)
         else:
-            live.received = max(live.received, number)
-            if reply is not None:
+            self.noticed(room, live, message)
+            if reply is not None and not isinstance(reply, s.ServerAck):
                 room.answer(live, reply)
-            if number and not isinstance(reply, s.ServerAck):
-                room.answer(live, s.ServerAck(n=number))
+            if number:
+                acknowledged = reply if isinstance(reply, s.ServerAck) else s.ServerAck(n=number)
+                live.answered(number, acknowledged)
+                room.answer(live, acknowledged)
+
+    @staticmethod
+    def again(room: Room, live: Live, message: s.ClientMessage, number: int, *, seconds: float) -> bool:
+        """A number that was taken is answered as it was, without a second effect. An answer too old to be remembered
+        is an acknowledgement; only for a chat line the rows are asked anew (False).
+        """
+        answer = live.answers.get(number)
+        if answer is None and isinstance(message, s.Chat):
+            return False
+        if live.limiter is not None and live.limiter.refused(seconds) and live.connection is not None:
+            live.connection.end(s.Close.FLOOD)
+        else:
+            room.answer(live, answer or s.ServerAck(n=number))
+        return True
 
     def refuse(self, room: Room, live: Live, kind: str, number: int, code: s.Refusal, *, retry_ms: int = 0) -> None:
         """A refused number is used up: the browser sends anew under a new one if it wants to."""
-        live.received = max(live.received, number)
-        room.answer(live, s.Refused(n=number, kind=kind, code=code, retry_ms=retry_ms))
+        refused = s.Refused(n=number, kind=kind, code=code, retry_ms=retry_ms)
+        if number:
+            live.answered(number, refused)
+        room.answer(live, refused)
 
     @staticmethod
     def check(live: Live, rule: s.Rule) -> None:
@@ -129,12 +160,33 @@ class Handler:
         )
 
     async def _describe(self, room: Room, live: Live, message: s.Offer | s.Answer) -> None:
+        if message.to == s.RELAY:
+            await self._offer_relay(room, live, message)
+            return
         target = self.target(room, live, message.to)
         try:
             text = sdp.clean(message.sdp)
         except sdp.BadDescription as error:
             raise Refuse(s.Refusal.BAD_DESCRIPTION) from error
         room.relay(live, type(message)(n=message.n, to=message.to, pc=message.pc, sdp=text), target)
+
+    async def _offer_relay(self, room: Room, live: Live, message: s.Offer | s.Answer) -> None:
+        """The relay answers at once, with all of its candidates; it needs none of the browser's."""
+        if self.relay is None or (isinstance(message, s.Answer) and self.reply is None):
+            raise Refuse(s.Refusal.NOT_FOUND)
+        try:
+            text = sdp.clean(message.sdp, most=s.RELAY_LINES)
+            if isinstance(message, s.Answer):
+                if self.reply is not None:
+                    await self.reply(room, live, pc=message.pc, sdp=text)
+                return
+            answer = await self.relay(room, live, pc=message.pc, sdp=text, speech=message.speech)
+        except sdp.BadDescription as error:
+            raise Refuse(s.Refusal.BAD_DESCRIPTION) from error
+        except MediaError as error:
+            LOG.warning("media relay", exc_info=error, extra={"session": room.session})
+            raise Refuse(s.Refusal.UNAVAILABLE) from error
+        room.tell(live, s.RelayAnswer(pc=message.pc, sdp=answer))
 
     async def _candidate(self, room: Room, live: Live, message: s.Candidate) -> None:
         target = self.target(room, live, message.to)
@@ -147,20 +199,33 @@ class Handler:
         room.relay(live, message, target)
 
     async def _addressed(self, room: Room, live: Live, message: s.Restart | s.Path) -> None:
+        if message.to == s.RELAY and isinstance(message, s.Restart) and self.renew is not None:
+            await self.renew(room, live)
+            return
         target = self.target(room, live, message.to)
         if isinstance(message, s.Path):
             LOG.info("media path", extra={"session": room.session, "path": message.path})
         room.relay(live, message, target)
 
     async def _quality(self, room: Room, live: Live, message: s.Quality) -> None:
-        live.quality.append((self.clock(), message))
+        if message.of == s.RELAY:
+            self.heard(room, live, message)
+            return
         other = room.seats.get(SeatId(message.of))
         if other is not None and other is not live and other.info.seat.state in PRESENT:
             room.relay(live, message, other)
 
     async def _state(self, room: Room, live: Live, message: s.MediaState) -> None:
+        if live.state is None or live.state.rung != message.rung:
+            LOG.info(
+                "room rung", extra={"session": room.session, "seat": live.info.seat.id, "rung": message.rung}
+            )
+            self.stepped(message.rung)
         live.state = message
         room.announce(live)
+
+    async def _tally(self, _room: Room, _live: Live, _message: s.Tally) -> None:
+        """Nobody else's business: `noticed` counts it."""
 
     async def _hand(self, room: Room, live: Live, message: s.Hand) -> None:
         live.hand = message.up
@@ -216,6 +281,34 @@ class Handler:
     async def _lock(self, room: Room, live: Live, message: s.Lock) -> None:
         await room.services.run(
             attending.lock_session, actor=self.actor(live), session=room.session, locked=message.locked
+        )
+        await room.refresh()
+
+    async def _invite(self, room: Room, live: Live, message: s.Invite) -> None:
+        await room.services.run(
+            inviting.invite_guest, actor=self.actor(live), session=room.session,
+            membership=MembershipId(message.membership),
+        )
+        await room.refresh()
+
+    async def _uninvite(self, room: Room, live: Live, message: s.Uninvite) -> None:
+        await room.services.run(
+            inviting.withdraw_invitation, actor=self.actor(live), session=room.session,
+            membership=MembershipId(message.membership),
+        )
+        await room.refresh()
+
+    async def _hand_over(self, room: Room, live: Live, message: s.HandOver) -> None:
+        self._known(room, message.seat)
+        await room.services.run(
+            chairing.hand_over_chair, actor=self.actor(live), session=room.session, seat=SeatId(message.seat)
+        )
+        await room.refresh()
+
+    async def _waiting(self, room: Room, live: Live, message: s.Waiting) -> None:
+        await room.services.run(
+            chairing.set_waiting, actor=self.actor(live), session=room.session, minutes=message.minutes,
+            text=message.text,
         )
         await room.refresh()
 

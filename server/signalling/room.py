@@ -6,7 +6,6 @@ followed by `refresh`, which reads them and tells every seat what is different: 
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +23,7 @@ from server.signalling.replay import Replay
 
 T = TypeVar("T")
 CHAT_HISTORY = 100
+ANSWERS = 64              # answers kept per page load, so that a resent number is answered as it was
 PRESENT = frozenset({SeatState.IN, SeatState.LOST})
 
 
@@ -47,18 +47,30 @@ class Live:
     limiter: Limiter | None = None
     tab: str = ""
     received: int = 0
+    answers: dict[int, s.ServerAck | s.Refused] = field(default_factory=dict)
     state: s.MediaState | None = None
     hand: bool = False
     view: dict[str, Any] | None = None
     lost_at: datetime | None = None
     written_lost: bool = False
-    undelivered: deque[tuple[int, str, SeatId]] = field(default_factory=deque)   # (seq, message, author's seat)
-    quality: deque[tuple[datetime, s.Quality]] = field(default_factory=lambda: deque(maxlen=120))
+    undelivered: list[tuple[int, str, SeatId]] = field(default_factory=list)     # (seq, message, author's seat)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def connected(self) -> bool:
         return self.connection is not None and not self.connection.closed
+
+    def answered(self, number: int, answer: s.ServerAck | s.Refused) -> None:
+        """The number is used up, whether the message had its effect or was refused."""
+        self.received = max(self.received, number)
+        self.answers[number] = answer
+        if len(self.answers) > ANSWERS:
+            del self.answers[next(iter(self.answers))]
+
+    def hears_chat(self) -> bool:
+        """In the room, or a principal at its door: what is said before they enter is theirs to read."""
+        seat = self.info.seat
+        return seat.state in PRESENT or (seat.state is SeatState.LOBBY and seat.part in s.PRINCIPALS)
 
     def take_connection(self) -> Connection | None:
         """Forget the socket and hand it back, if there is one."""
@@ -77,6 +89,10 @@ class Room:
         self.said: set[str] = set()              # chat messages already passed on in this epoch
         self.refreshing = asyncio.Lock()
         self.empty_since: datetime | None = None
+        self.media = s.MediaView()
+        self.recording = s.RecordingView()       # set by server/recording/conducting.py
+        self.settled: Callable[[Room], None] = lambda _room: None          # set by server/media/seating.py
+        self.expelled: Callable[[Room, Live], None] = lambda _room, _live: None
         now = clock()
         for info in view.seats:
             self.seats[info.seat.id] = Live(info=info, lost_at=now, written_lost=info.seat.state is SeatState.LOST)
@@ -135,7 +151,10 @@ class Room:
             seat=seat.id, membership=seat.membership, part=seat.part.value, name=live.info.name,
             title=live.info.title, organisation=live.info.organisation, state=seat.state.value,
             connected=live.connected, tab=live.tab, mic=bool(state and state.mic), camera=bool(state and state.camera),
-            pattern=bool(state and state.pattern), rung=state.rung if state else "video", hand=live.hand,
+            pattern=bool(state and state.pattern), rung=state.rung if state else "video",
+            most=state.most if state else "video", kbps=state.kbps if state else 0,
+            original=bool(state and state.original), curtain=bool(state and state.curtain),
+            screen=bool(state and state.screen), hand=live.hand,
             since=(live.lost_at or seat.since).isoformat(), host=live.info.host,
         )
 
@@ -148,10 +167,31 @@ class Room:
             for contact in self.view.contacts
         ]
 
+    def lobby(self, live: Live) -> s.LobbyView:
+        """What one seat may know of it."""
+        session = self.view.session
+        seen = self.view.invited if live.info.seat.state in PRESENT else ()
+        return s.LobbyView(
+            text=session.wait_text, until=session.wait_until.isoformat() if session.wait_until else None,
+            invited=[
+                s.InvitedView(
+                    membership=x.membership, name=x.name, title=x.title, organisation=x.organisation,
+                    expires_at=x.expires_at.isoformat(),
+                )
+                for x in seen
+            ],
+        )
+
+    def recording_for(self, live: Live) -> s.RecordingView:
+        """What one seat may know of it: the lobby that it runs, not who is present where."""
+        if live.info.seat.state in PRESENT:
+            return self.recording
+        return msgspec.structs.replace(self.recording, seats=[])
+
     async def whole(self, live: Live, actor: Actor) -> s.Whole:
-        """The snapshot for one seat. A guest's chat begins with the invitation; one in the lobby sees none."""
+        """The snapshot for one seat. A guest in the lobby sees no chat."""
         lines: list[s.ChatView] = []
-        if live.info.seat.state is not SeatState.LOBBY:
+        if live.info.seat.state is not SeatState.LOBBY or live.hears_chat():
             found = await self.services.read(
                 attending.messages, actor=actor, consultation=self.view.session.consultation
             )
@@ -161,7 +201,10 @@ class Room:
             session=session.id, consultation=session.consultation, kind=session.kind,
             opened_at=session.opened_at.isoformat(),
             ended_at=session.ended_at.isoformat() if session.ended_at else None, locked=session.locked,
-            seats=[self.seat_view(other) for other in self.seats.values()], chat=lines, contacts=self.contacts(),
+            lobby=self.lobby(live),
+            media=self.media, recording=self.recording_for(live),
+            seats=[self.seat_view(other) for other in self.seats.values()], chat=lines,
+            contacts=self.contacts(),
             views={other.info.seat.id: other.view for other in self.seats.values() if other.view is not None},
         )
 
@@ -174,9 +217,12 @@ class Room:
 
     # -- coming and going ------------------------------------------------------------------------------------------
 
-    def attach(self, live: Live, connection: Connection, hello: s.Hello, *, whole: s.Whole, ice: list[dict[str, Any]],
-               limiter: Limiter) -> None:
-        """Give the seat to a socket: the former one ends, the browser gets replay or snapshot, the others are told."""
+    def attach(self, live: Live, connection: Connection, hello: s.Hello, *, whole: s.Whole, mark: int,
+               ice: list[dict[str, Any]], limiter: Limiter) -> None:
+        """Give the seat to a socket: the former one ends, the browser gets replay or snapshot, the others are told.
+
+        `mark`: the newest number before `whole` was read; what came later is sent after it.
+        """
         old = live.take_connection()
         if old is not None:
             if hello.tab != live.tab:
@@ -186,17 +232,19 @@ class Room:
         missed = live.replay.after(hello.last_seq) if hello.epoch == self.epoch and hello.tab == live.tab else None
         if hello.tab != live.tab:
             live.received = 0
+            live.answers.clear()
         changed = hello.tab != live.tab or live.lost_at is not None
         live.connection, live.tab, live.limiter = connection, hello.tab, limiter
         live.lost_at, live.written_lost = None, False
         self.empty_since = None
+        resumed = missed is not None
         if missed is None:
-            live.replay.acknowledge(live.replay.seq)
-            live.undelivered.clear()
+            live.replay.acknowledge(mark)
+            missed = live.replay.after(mark)
         connection.send(s.encode(s.Welcome(
             v=s.VERSION, epoch=self.epoch, seat=live.info.seat.id, received=live.received,
-            seq=live.replay.seq if missed is None else hello.last_seq, resumed=missed is not None,
-            now=self.clock().isoformat(), ice=ice, snapshot=whole if missed is None else None,
+            seq=hello.last_seq if resumed else mark, resumed=resumed,
+            now=self.clock().isoformat(), ice=ice, snapshot=None if resumed else whole,
         )))
         for frame in missed or ():
             connection.send(frame)
@@ -218,7 +266,7 @@ class Room:
         """The browser has everything up to `seq`: forget it, and tell authors that their lines arrived."""
         live.replay.acknowledge(min(seq, live.replay.seq))
         while live.undelivered and live.undelivered[0][0] <= seq:
-            _, message, author = live.undelivered.popleft()
+            _, message, author = live.undelivered.pop(0)
             if (writer := self.seats.get(author)) is not None:
                 self.tell(writer, s.Delivered(id=message, by=live.info.seat.id))
 
@@ -231,7 +279,7 @@ class Room:
         self.said.add(message.id)
         author = next((x for x in self.seats.values() if x.info.seat.membership == message.membership), None)
         for live in self.seats.values():
-            if live.info.seat.state not in PRESENT or (live is author and not author_too):
+            if not live.hears_chat() or (live is author and not author_too):
                 continue
             number = self.tell(live, s.ChatLine(message=self.chat_view(message, name)))
             if author is not None and author is not live:
@@ -253,16 +301,16 @@ class Room:
                 self.apply(await self.services.read(meeting_view.room_rows, session=self.session))
 
     def apply(self, view: meeting_view.RoomView) -> None:
-        before, self.view = self.view.session, view
-        after = view.session
+        former, self.view = self.view, view
+        before, after = former.session, view.session
         for info in view.seats:
             live = self.seats.get(info.seat.id)
             if live is None:
                 self.seats[info.seat.id] = live = Live(info=info, lost_at=self.clock())
                 self.announce(live)
                 continue
-            was, live.info = live.info.seat.state, info
-            if info.seat.state is was and info.active:
+            was, hosted, live.info = live.info.seat.state, live.info.host, info
+            if info.seat.state is was and info.active and info.host is hosted:
                 continue
             if info.seat.state is SeatState.REMOVED:
                 self.put_out(live, s.Close.REMOVED)
@@ -273,6 +321,10 @@ class Room:
             else:
                 self.announce(live)
                 self.tell(live, s.Presence(seat=self.seat_view(live)))
+        if _lobby(view) != _lobby(former):
+            for live in self.seats.values():
+                if live.info.active and live.info.seat.state is not SeatState.REMOVED:
+                    self.tell(live, s.Lobby(lobby=self.lobby(live)))
         if after.locked != before.locked:
             self.tell_all(s.Locked(locked=after.locked))
         if after.ended_at is not None and before.ended_at is None:
@@ -281,6 +333,7 @@ class Room:
             self.tell_all(s.Reopened(by=""))
         if after.kind != before.kind and after.kind == "telephone":
             self.tell_all(s.ByTelephone(by="", contacts=self.contacts()))
+        self.settled(self)
 
     def put_out(self, live: Live, why: s.Close) -> None:
         """Removed or revoked: the socket ends with the reason, and the others close their peer connections to it."""
@@ -290,6 +343,11 @@ class Room:
         live.tab = ""
         live.replay = Replay()
         self.announce(live, gone=True, reason=why.value)
+        self.expelled(self, live)
 
     def of_membership(self, membership: MembershipId) -> Live | None:
         return next((live for live in self.seats.values() if live.info.seat.membership == membership), None)
+
+
+def _lobby(view: meeting_view.RoomView) -> tuple[Any, ...]:
+    return view.invited, view.session.wait_text, view.session.wait_until

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from consult import attending, meeting_view
-from consult.errors import ConsultError
 from consult.model import ConsultationId, SeatState, SessionId
 from consult.people import Actor, MembershipId
 from server.settings import Settings
@@ -22,8 +21,9 @@ from server.signalling.room import Live, Room, Services
 
 LOG = logging.getLogger("huizhen.room")
 GRACE = timedelta(seconds=5)          # a socket away for longer leaves a gap in the attendance
+FLOOD_REST = 3.0                      # seconds until whoever flooded a room is let into it again
 KEEP_EMPTY = timedelta(minutes=10)    # an empty room's memory
-RECHECK = timedelta(seconds=15)       # rows are read again even if nobody said that they changed
+RECHECK = timedelta(seconds=60)       # rows are read again even if nobody said that they changed
 
 
 class Rooms:
@@ -35,8 +35,10 @@ class Rooms:
         self.rooms: dict[SessionId, Room] = {}
         self._making: dict[SessionId, asyncio.Lock] = {}
         self._checked: dict[SessionId, datetime] = {}
+        self._flooded: dict[tuple[str, str], float] = {}       # (login, session) → until when it rests
         self.follow: Callable[[str], None] = lambda _topic: None       # set by setup.py: the hub's topics
         self.unfollow: Callable[[str], None] = lambda _topic: None
+        self.made: Callable[[Room], None] = lambda _room: None         # set by setup.py: the media relay
 
     async def room(self, session: SessionId) -> Room:
         """The room of a session, made from its rows if it is not in memory."""
@@ -51,7 +53,17 @@ class Rooms:
                 self.rooms[session] = room
                 self.follow(f"consultation:{view.session.consultation}")
                 self._checked[session] = self.clock()
+                self.made(room)
             return room
+
+    def flooded(self, login: str, session: str, now: float) -> None:
+        """A socket was ended for a flood: sitting down again is what costs, so it has to wait."""
+        self._flooded = {who: until for who, until in self._flooded.items() if until > now}
+        self._flooded[login, session] = now + FLOOD_REST
+
+    def rests(self, login: str, session: str, now: float) -> bool:
+        """Whether a flood of this login in this session was so short ago that nothing is asked for it."""
+        return self._flooded.get((login, session), now) > now
 
     async def join(
         self, *, actor: Actor, login: str, remote: str | None, hello: s.Hello, connection: Connection, seconds: float
@@ -66,11 +78,15 @@ class Rooms:
             if live.info.seat.state is SeatState.LOST:
                 await self.services.run(attending.seat_back, seat=seat.id)
                 await room.refresh()
-            whole = await room.whole(live, actor)
+            while True:
+                mark = live.replay.seq
+                whole = await room.whole(live, actor)
+                if live.replay.after(mark) is not None:
+                    break                        # else so much came meanwhile that the snapshot is too old
             live.actor, live.login, live.remote = actor, login, remote
             ice = ice_servers(self.settings.ice, holder=seat.id, now=self.clock())
             limiter = Limiter(seconds)
-            room.attach(live, connection, hello, whole=whole, ice=ice, limiter=limiter)
+            room.attach(live, connection, hello, whole=whole, mark=mark, ice=ice, limiter=limiter)
         return room, live
 
     async def take(
@@ -114,8 +130,8 @@ class Rooms:
         for session, room in list(self.rooms.items()):
             try:
                 await self._sweep_room(session, room, now)
-            except ConsultError as error:
-                LOG.warning("room sweep", extra={"session": session, "code": error.code})
+            except Exception as error:
+                LOG.warning("room sweep", exc_info=error, extra={"session": session})
 
     async def _sweep_room(self, session: SessionId, room: Room, now: datetime) -> None:
         lost = [
@@ -127,8 +143,8 @@ class Rooms:
             async with live.lock:
                 if live.lost_at is None:
                     continue                     # back in the meantime
-                live.written_lost = True
                 await self.services.run(attending.seat_lost, seat=live.info.seat.id, at=live.lost_at)
+                live.written_lost = True
         if lost or (now - self._checked.get(session, now) >= RECHECK and any(x.connected for x in room.seats.values())):
             self._checked[session] = now
             await room.refresh()

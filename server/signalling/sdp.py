@@ -20,8 +20,8 @@ class BadDescription(Exception):
     """The description or candidate is not passed on; the text says why and holds nothing of it."""
 
 
-def clean(sdp: str) -> str:
-    """The SDP without candidates; BadDescription when it is not a plausible WebRTC description."""
+def clean(sdp: str, *, most: int = SESSION_DESCRIPTION_LINES) -> str:
+    """The SDP without candidates; of `most` m-lines; BadDescription when it is not a plausible WebRTC description."""
     lines = [line for line in sdp.replace("\r\n", "\n").split("\n") if line]
     if not lines or lines[0] != "v=0":
         raise BadDescription("not an SDP")
@@ -30,7 +30,7 @@ def clean(sdp: str) -> str:
     if any(len(line) < 2 or line[1] != "=" for line in lines):
         raise BadDescription("not an SDP")
     media = sum(line.startswith("m=") for line in lines)
-    if not 0 < media <= SESSION_DESCRIPTION_LINES:
+    if not 0 < media <= most:
         raise BadDescription("number of m-lines")
     if not any(line.startswith("a=fingerprint:") for line in lines):
         raise BadDescription("no fingerprint")

@@ -6,6 +6,7 @@ in the URL.
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 
@@ -19,6 +20,7 @@ from server.signalling.limits import Limiter
 from server.signalling.room import Live, Room
 from server.signalling.rooms import Rooms
 
+LOG = logging.getLogger("huizhen.room")
 HEARTBEAT = 10.0                 # WebSocket pings; a half-open socket is noticed within 15 s
 _CLOSES = {
     "room_locked": s.Close.LOCKED,
@@ -28,6 +30,8 @@ _CLOSES = {
 
 class Socket:
     """One socket from upgrade to end."""
+
+    __slots__ = ("actor", "alive", "connection", "live", "login", "remote", "room", "rooms", "token")
 
     def __init__(
         self, rooms: Rooms, *, actor: Actor, login: str, token: str, remote: str | None,
@@ -56,6 +60,8 @@ class Socket:
                     self.refuse(connection, s.BadFrame(s.Refusal.MALFORMED), before, loop.time())
         finally:
             late.cancel()
+            if connection.ending is s.Close.FLOOD and self.room is not None:
+                self.rooms.flooded(self.login, self.room.session, loop.time())
             connection.lost()
             if self.room is not None and self.live is not None:
                 self.room.detach(self.live, connection)
@@ -83,11 +89,14 @@ class Socket:
 
     async def frame(self, text: str, connection: Connection, before: Limiter, now: float) -> None:
         """One text frame."""
+        if not before.hear(now):
+            connection.end(s.Close.FLOOD)
+            return
         try:
             message = s.decode(text)
         except s.BadFrame as bad:
-            if self.live is not None and bad.n:
-                self.live.received = max(self.live.received, bad.n)
+            if self.live is not None and bad.n > self.live.received:
+                self.live.answered(bad.n, s.Refused(n=bad.n, kind=bad.kind, code=bad.code))
             self.refuse(connection, bad, before, now)
             return
         if self.alive is not None and not await self.alive():
@@ -111,9 +120,16 @@ class Socket:
         if not secrets.compare_digest(hello.token.encode(), self.token.encode()):
             connection.end(s.Close.NOT_FOUND)
             return
+        if self.rooms.rests(self.login, hello.session, now):
+            connection.end(s.Close.FLOOD)
+            return
         try:
             self.room, self.live = await self.rooms.join(
                 actor=self.actor, login=self.login, remote=self.remote, hello=hello, connection=connection, seconds=now
             )
         except ConsultError as error:
             connection.end(_CLOSES.get(error.code, s.Close.NOT_FOUND))
+        except Exception as error:
+            # A store that does not answer is not the browser's fault: it comes back and asks again.
+            LOG.error("hello failed", exc_info=error, extra={"session": hello.session})
+            connection.end(s.Close.RESTART)

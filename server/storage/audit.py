@@ -17,6 +17,7 @@ from server.storage.repository import Repository
 from server.storage.tables_more import audit
 
 _PAGE = 2000
+_LAST = select(audit.c.n, audit.c.hash).order_by(audit.c.n.desc()).limit(1)
 
 
 def chain_hash(previous: str, row: m.AuditRow) -> str:
@@ -40,7 +41,7 @@ def chain_hash(previous: str, row: m.AuditRow) -> str:
 
 class Audit(Repository):
     def append(self, row: m.AuditRow) -> m.AuditRow:
-        last: Any = self.link.execute(select(audit.c.n, audit.c.hash).order_by(audit.c.n.desc()).limit(1)).first()
+        last: Any = self.link.execute(_LAST).first()
         n, previous = (0, "") if last is None else (int(last[0]), str(last[1]))
         numbered = replace(row, n=n + 1, hash="")
         stored = replace(numbered, hash=chain_hash(previous, numbered))

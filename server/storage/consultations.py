@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import ColumnElement, bindparam, delete, select, text, update
 
 from consult import model as m
 from consult import patient as p
@@ -19,6 +19,17 @@ from server.storage.tables_more import study_share
 from server.storage.worklist import count_states, read_worklist
 
 _T = tables
+_GUEST = select(_T.participant.c.consultation).where(
+    _T.participant.c.membership == bindparam("membership"),
+    _T.participant.c.part == m.Part.GUEST,
+    _T.participant.c.until.is_(None),
+)
+# Every search of a technician asks it: made once, SQLAlchemy finds its SQL without looking through it again.
+_AS_GUEST = (
+    select(*rows.consultation.columns)
+    .where(_T.consultation.c.id.in_(_GUEST))
+    .order_by(_T.consultation.c.created_at.desc(), _T.consultation.c.id)
+)
 
 
 class Consultations(Repository):
@@ -194,6 +205,18 @@ class Consultations(Repository):
         )
         self.link.relist.add(id)
 
+    def invitations(
+        self, *, membership: o.MembershipId | None = None, before: datetime | None = None
+    ) -> Sequence[m.Participant]:
+        """Unused ones, those that end first first."""
+        c = _T.participant.c
+        where: list[ColumnElement[bool]] = [c.until.is_(None), c.expires_at.is_not(None)]
+        if membership is not None:
+            where.append(c.membership == membership)
+        if before is not None:
+            where.append(c.expires_at <= before)
+        return self._list(rows.participant, *where, order=(c.expires_at, c.consultation, c.membership))
+
     def shares(self, id: m.ConsultationId, *, past: bool = False) -> Sequence[m.StudyShare]:
         """The earliest first; with `past` also ended ones."""
         c = study_share.c
@@ -220,6 +243,11 @@ class Consultations(Repository):
         c, s = _T.consultation.c, study_share.c
         inside = select(s.consultation).where(s.study_uid == study_uid, s.until.is_(None))
         return self._list(rows.consultation, c.id.in_(inside), order=(c.created_at.desc(), c.id))
+
+    def as_guest(self, membership: o.MembershipId) -> Sequence[m.Consultation]:
+        """Newest first."""
+        found = self.link.execute(_AS_GUEST, {"membership": membership})
+        return [rows.consultation.one(row) for row in found]
 
     def mark_read(self, id: m.ConsultationId, membership: o.MembershipId, *, at: datetime) -> None:
         c = _T.read_mark.c

@@ -23,6 +23,8 @@ _PG_OPTIONS = (
 )
 
 
+CHECKPOINT_AFTER = 256
+"""Commits; a log that once was large stays so, and is written anew from its beginning."""
 LOCK_SECONDS = 2.0
 LOCK_PAUSE = 0.05
 
@@ -35,6 +37,7 @@ class Database:
         self._reader = reader
         self.path = path
         self._lock = lock
+        self._asked, self._size = 0, 0  # since the last checkpoint; the log's size then, which a checkpoint leaves
         self.postgres = reader.dialect.name == "postgresql"
 
     @contextmanager
@@ -79,16 +82,21 @@ class Database:
             transaction.rollback()
 
     def checkpoint(self, *, above: int = 0) -> None:
-        """Move the SQLite log into the file when it is larger than `above` bytes (writer thread only)."""
+        """Move the SQLite log into the file (writer thread only). `above`: asked after each commit, and worth it only
+        when the log is larger than so many bytes and there is much in it again.
+        """
         if self.path is None or self._writer is None:
             return
         log = self.path.with_name(self.path.name + "-wal")
         try:
-            if log.stat().st_size <= above:
-                return
+            size = log.stat().st_size
         except OSError:
             return
+        self._asked += 1
+        if size <= above or (above and self._asked < CHECKPOINT_AFTER and size - self._size < above):
+            return
         fault("checkpoint")
+        self._asked, self._size = 0, size
         with self._raw() as raw:
             raw.execute("PRAGMA wal_checkpoint(PASSIVE)" if above else "PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -8,9 +8,14 @@ from sqlalchemy import select, update
 from consult import model as m
 from consult import people as o
 from consult.errors import Conflict
+from consult.line_sums import SeatLine
 from server.storage import rows
 from server.storage.repository import Repository
+from server.storage.rows import Mapper
 from server.storage.tables import attendance, message, seat, session
+from server.storage.tables_quality import line_quality
+
+_LINE = Mapper(SeatLine, line_quality)
 
 
 class Meetings(Repository):
@@ -71,6 +76,17 @@ class Meetings(Repository):
         self.link.execute(
             update(attendance).where(c.seat == seat, c.left_at.is_(None)).values(left_at=at, reason=reason)
         )
+
+    def line(self, seat: m.SeatId) -> SeatLine | None:
+        return self._find(_LINE, line_quality.c.seat == seat)
+
+    def lines(self, session: m.SessionId) -> Sequence[SeatLine]:
+        return self._list(_LINE, line_quality.c.session == session, order=(line_quality.c.seat,))
+
+    def put_line(self, line: SeatLine) -> None:
+        values = _LINE.values(line)
+        if not self.link.insert_new(line_quality, values):
+            self.link.execute(update(line_quality).where(line_quality.c.seat == line.seat).values(values))
 
     def add_message(self, message: m.Message) -> m.Message:
         stored = self._same(message)

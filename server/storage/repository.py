@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Executable, Select, Table, insert, select, update
@@ -19,6 +20,15 @@ E = TypeVar("E")
 def escape(text: str) -> str:
     """For LIKE with a backslash as escape: the user's % and _ are letters."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+@lru_cache(256)
+def _insert_new(table: Table, *, postgres: bool) -> Executable:
+    """Made once for each table: SQLAlchemy then finds its SQL without looking through it again."""
+    dialect: Any = postgresql if postgres else sqlite
+    # Without the option SQLAlchemy forgets the row count of an INSERT.
+    statement: Executable = dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return statement
 
 
 class Link:
@@ -40,10 +50,7 @@ class Link:
 
     def insert_new(self, table: Table, values: Mapping[str, Any]) -> bool:
         """Insert; False when a unique key is taken. Nothing fails inside the transaction, so the unit can go on."""
-        dialect: Any = postgresql if self.postgres else sqlite
-        # Without the option SQLAlchemy forgets the row count of an INSERT.
-        statement = dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-        return self.execute(statement, values).rowcount == 1
+        return self.execute(_insert_new(table, postgres=self.postgres), values).rowcount == 1
 
     def insert(self, table: Table, values: Mapping[str, Any]) -> None:
         """Insert, or Conflict when a unique key is taken."""

@@ -15,6 +15,9 @@ from server.storage import (  # noqa: F401 fill the metadata
     tables_corrections,
     tables_devices,
     tables_forwards,
+    tables_quality,
+    tables_recordings,
+    tables_removals,
     tables_tokens,
 )
 from server.storage.columns import metadata
@@ -22,6 +25,11 @@ from server.storage.tables_more import INSERT_ONLY
 
 UPGRADES = {
     1: "initial", 2: "feedback", 3: "estimated_birth", 4: "devices", 6: "tokens", 7: "forwards", 8: "corrections",
+    9: "removals", 10: "line_quality",
+    11: "invitations",
+    12: "recordings",
+    13: "pictures",
+    15: "recording_moments",
 }  # fmt: skip
 """Number → name. Numbers are given out before the work begins, so some may stay unused."""
 END = "\n;;\n"  # between statements: triggers hold semicolons of their own

@@ -9,7 +9,7 @@ from sqlalchemy import text as sql
 from consult import model as m
 from consult import patient as p
 from consult import people as o
-from server.storage.columns import Json, JsonTuple, key, moment, number, ref, table, text, version, word
+from server.storage.columns import Json, JsonTuple, Moment, key, moment, number, ref, table, text, version, word
 
 organisation = table(
     "organisation",
@@ -205,6 +205,7 @@ document = table(
     moment("added_at"),
     moment("voided_at", null=True),
     text("voided_reason"),
+    Column("original", Text, nullable=False, server_default="", info={"upgrade": 13}),
     Index("ix_document_digest", "digest"),
 )
 
@@ -235,8 +236,13 @@ participant = table(
     word("part", m.Part),
     moment("since"),
     moment("until", null=True),
+    Column("invited_by", Text, info={"upgrade": 11}),
+    Column("expires_at", Moment, info={"upgrade": 11}),
 )
 Index("ix_participant_membership", participant.c.membership)
+Index("ix_participant_invited", participant.c.expires_at, info={"upgrade": 11},
+      sqlite_where=sql("until IS NULL AND expires_at IS NOT NULL"),
+      postgresql_where=sql("until IS NULL AND expires_at IS NOT NULL"))
 # One open participation of a membership in one part.
 Index("ux_participant_open", participant.c.consultation, participant.c.membership, participant.c.part, unique=True,
       sqlite_where=sql("until IS NULL"), postgresql_where=sql("until IS NULL"))
@@ -259,6 +265,9 @@ session = table(
     ref("ended_by", "membership.id", null=True),
     moment("ended_at", null=True),
     Column("locked", Boolean, nullable=False),
+    Column("chair", Text, info={"upgrade": 11}),
+    Column("wait_text", Text, nullable=False, server_default="", info={"upgrade": 11}),
+    Column("wait_until", Moment, info={"upgrade": 11}),
     version(),
     UniqueConstraint("consultation", "n"),
 )

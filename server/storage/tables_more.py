@@ -175,6 +175,9 @@ upload = table(
     moment("created_at"),
     moment("touched_at"),
     version(),
+    Column("consultation", Text, info={"upgrade": 13}),
+    Column("kind", Text, nullable=False, server_default="", info={"upgrade": 13}),
+    Column("title", Text, nullable=False, server_default="", info={"upgrade": 13}),
     CheckConstraint("state IN ('open', 'complete', 'done', 'failed', 'cancelled')", name="state"),
     CheckConstraint("received >= 0 AND received <= size", name="received"),
     Index("ix_upload_touched", "state", "touched_at"),
@@ -198,6 +201,6 @@ outbox = table(
 
 setting = table("setting", key("name"), Column("value", Json, nullable=False))
 
-INSERT_ONLY = ("report_version", "report_pdf", "signature", "event", "audit", "feedback")
+INSERT_ONLY = ("report_version", "report_pdf", "signature", "event", "audit", "feedback", "recording_event")
 
 

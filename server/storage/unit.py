@@ -29,6 +29,8 @@ from server.storage.offers import Offers
 from server.storage.outbox import Outbox
 from server.storage.patients import Patients
 from server.storage.people import People
+from server.storage.recordings import Recordings
+from server.storage.removals import Removals
 from server.storage.reports import Reports
 from server.storage.repository import Link
 from server.storage.settings_kv import Settings
@@ -57,6 +59,7 @@ class SqlUnitOfWork:
         self.consultations = Consultations(self.link)
         self.offers = Offers(self.link)
         self.meetings = Meetings(self.link)
+        self.recordings = Recordings(self.link)
         self.reports = Reports(self.link)
         self.studies = Studies(self.link)
         self.feedback = Feedback(self.link)
@@ -73,6 +76,7 @@ class SqlUnitOfWork:
         self.tokens = Tokens(self.link)
         self.changes = Changes(self.link)
         self.corrections = Corrections(self.link)
+        self.removals = Removals(self.link)
         self.published: list[tuple[str, Mapping[str, Any]]] = []
         self.revoked: list[tuple[frozenset[o.MembershipId], m.ConsultationId]] = []
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import delete
 
+from consult import model as m
 from consult import people as o
 from server.storage.repository import Repository
 from server.storage.rows import Mapper
@@ -17,11 +18,17 @@ STATES = ("open", "complete", "done", "failed", "cancelled")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """`received` bytes of `size` lie in the staging file; `result` is what ingest answered per instance."""
+    """`received` bytes of `size` lie in the staging file; `result` is what ingest answered per instance.
+
+    One with a `consultation` is a picture for it (`kind` and `title` of a document); the others are for the archive.
+    """
 
     id: str
     organisation: o.OrganisationId
     membership: o.MembershipId
+    consultation: m.ConsultationId | None = None
+    kind: str = ""
+    title: str = ""
     size: int
     received: int = 0
     state: str = "open"

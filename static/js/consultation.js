@@ -7,6 +7,7 @@ import { subscribe } from './live.js';
 import { acceptOffer, declineOffer, returnRequest } from './offers.js';
 import { busy, confirm, dateTime, dialog, el, icon, showProblem, tick, toast } from './ui.js';
 import { mountDocument } from './document-viewer.js';
+import { PictureQueue } from './picture-queue.js';
 
 const data = pageData();
 const url = (verb) => `/api/consultations/${data.id}/${verb}`;
@@ -207,7 +208,7 @@ const KINDS = {
   },
   document: async (button) => {
     const box = el('div', { class: 'document-box' });
-    const shown = mountDocument(box, { id: button.dataset.document, pages: Number(button.dataset.pages), title: button.dataset.title });
+    const shown = mountDocument(box, { id: button.dataset.document, pages: Number(button.dataset.pages), title: button.dataset.title, original: 'original' in button.dataset });
     const open = dialog({ title: button.dataset.title ? el('span', { 'data-user': true }, button.dataset.title) : t('附件'), body: [box], wide: true, actions: [{ label: t('关闭'), value: '', kind: 'quiet' }] });
     shown.focus();
     await open;
@@ -223,6 +224,13 @@ document.addEventListener('click', (event) => {
 });
 
 // ---- documents ----------------------------------------------------------------------------------------------------
+
+// A sharp picture that the room had not sent whole when it was left.
+if (data.pictures) {
+  new PictureQueue({ consultation: data.id, membership: data.me, onChange: ({ state, text }) => {
+    if (state === 'refused') toast(text, { kind: 'bad' });
+  } }).resume();
+}
 
 const adding = document.getElementById('add-document');
 

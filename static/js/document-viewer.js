@@ -4,8 +4,8 @@ import { el, icon } from './ui.js';
 
 const STEPS = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4];
 
-/** Shows document `id` of `pages` pages in `element`. Keys: + − zoom, r rotate, PageUp/PageDown pages, 0 fit. */
-export function mountDocument(element, { id, pages = 1, title = '' }) {
+/** Shows document `id` of `pages` pages in `element`; `original`: the bytes as they came can be saved. Keys: + − zoom, r rotate, PageUp/PageDown pages, 0 fit. */
+export function mountDocument(element, { id, pages = 1, title = '', original = false }) {
   let page = 1;
   let zoom = 1;
   let turn = 0;
@@ -17,7 +17,8 @@ export function mountDocument(element, { id, pages = 1, title = '' }) {
   const tool = (name, label, run) => el('button', { class: 'button button-icon button-small', type: 'button', 'aria-label': label, title: label, onclick: run }, icon(name));
   const bar = el('div', { class: 'row document-tools' },
     pages > 1 && tool('chevron-left', t('上一页'), () => go(-1)), count, pages > 1 && tool('chevron-right', t('下一页'), () => go(1)),
-    tool('zoom-out', t('缩小'), () => scale(-1)), tool('zoom-in', t('放大'), () => scale(1)), tool('rotate-cw', t('旋转'), () => rotate()));
+    tool('zoom-out', t('缩小'), () => scale(-1)), tool('zoom-in', t('放大'), () => scale(1)), tool('rotate-cw', t('旋转'), () => rotate()),
+    original && el('a', { class: 'button button-icon button-small', href: `/api/documents/${id}/original`, download: '', 'aria-label': t('保存原图'), title: t('保存原图') }, icon('download')));
   element.replaceChildren(bar, failed, stage);
 
   function show() {

@@ -18,7 +18,7 @@ export function sendDocument(consultation, file, { kind = 'document', title = ''
 /** Opens a document over the page; resolves when it is closed. */
 export async function showDocument(found) {
   const box = el('div', { class: 'document-box' });
-  const shown = mountDocument(box, { id: found.id, pages: found.pages, title: found.title });
+  const shown = mountDocument(box, { id: found.id, pages: found.pages, title: found.title, original: found.original });
   const open = dialog({ title: found.title ? el('span', { 'data-user': true }, found.title) : KINDS[found.kind] || t('附件'), body: [box], wide: true, actions: [{ label: t('关闭'), value: '', kind: 'quiet' }] });
   shown.focus();
   await open;

@@ -59,15 +59,9 @@ export async function askPatient({ text = '', unknown = false, mother = null, pa
   let box = null;
 
   const sex = () => sexes.map((x) => x.querySelector('input')).find((x) => x.checked)?.value ?? 'U';
-  const identifiers = () => {
-    number.id = 'f-number';
-    card.id = 'f-card';
-    const rows = [[system.value, number], ['card', card]].filter(([, node]) => node.value.trim());
-    rows.forEach(([, node], n) => { node.id = `f-identifiers-${n}-value`; });
-    return rows.map(([kind, node]) => ({ system: kind, value: node.value.trim() }));
-  };
+  const identifiers = () => [[system.value, number], ['card', card]].filter(([, node]) => node.value.trim());
   const details = () => ({
-    name: name.value.trim(), sex: sex(), birth_date: birth.value || (patient?.birth_estimated ? patient.birth_date : null), identifiers: identifiers(), phone: phone.value.trim(),
+    name: name.value.trim(), sex: sex(), birth_date: birth.value || (patient?.birth_estimated ? patient.birth_date : null), identifiers: identifiers().map(([kind, node]) => ({ system: kind, value: node.value.trim() })), phone: phone.value.trim(),
     guardian: guardian.value.trim(), payer: payer.value.trim(), allergies: allergies.value.trim(), unknown, mother: mother?.id ?? null,
   });
   function checkNumber() {
@@ -126,6 +120,8 @@ export async function askPatient({ text = '', unknown = false, mother = null, pa
         return true;
       } catch (problem) {
         if (problem.name !== 'Problem') throw problem;
+        const filled = identifiers().map(([, node]) => node.id.slice(2)); // the server counts the numbers that were given
+        problem.fields = problem.fields?.map((x) => ({ ...x, path: x.path.replace(/^identifiers\.(\d+)\.value$/, (whole, n) => filled[n] ?? whole) }));
         showProblem(problem, errors.closest('form'));
         if (problem.code === 'conflict') lookForTwins();
         return false;

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.problems import TABLE, problem
-from server.settings import described, load_settings
+from server.settings_reading import described, load_settings
 from tests.architecture import strings
 
 ROOT = Path(__file__).resolve().parent.parent.parent

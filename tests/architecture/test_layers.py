@@ -52,7 +52,7 @@ def test_the_clinical_heart_needs_the_standard_library_alone():
 @pytest.mark.parametrize(
     ("library", "package"),
     [("aiohttp", "server"), ("jinja2", "server"), ("sqlalchemy", "server/storage"), ("pydicom", "dicom"),
-     ("pynetdicom", "dicom")],
+     ("pynetdicom", "dicom"), ("aiortc", "server/media")],
 )
 def test_a_library_stays_in_its_room(library, package):
     allowed = {("pydicom", "server/paper"), ("pydicom", "server/demo"), ("pydicom", "server/filing")}

@@ -15,13 +15,14 @@ from tests.archive.files import make
 LIMITS = Limits(inline_bytes=4096, memory_bytes=64 << 10, pack_bytes=4096, batch_bytes=2048)
 
 
-def uploads() -> list[tuple[str, bytes]]:
+def uploads(count: int = 12, *, large: int = 4, shared: int = 3) -> list[tuple[str, bytes]]:
+    """Every `large`-th is staged, every `shared`-th has two holders; last, other bytes under a held identity."""
     out = []
-    for n in range(12):
-        pixels = bytes([n]) * (6000 if n % 4 == 3 else 4)
+    for n in range(count):
+        pixels = bytes([n]) * (6000 if n % large == large - 1 else 4)
         data = make(f"1.2.3.1.{n}", pixels=pixels, Rows=len(pixels) // 4)
         out.append(("A", data))
-        if n % 3 == 0:
+        if n % shared == 0:
             out.append(("B", data))  # custody
     out.append(("A", make("1.2.3.1.0", pixels=b"\x09\x09\x09\x09")))  # other bytes: quarantine
     return out

@@ -23,7 +23,7 @@ from dicom.part10 import split_file
 from dicom.workers.ops import Dataset as Opened
 from server.cli import run
 from server.control import run_directly
-from server.settings import load_settings
+from server.settings_reading import load_settings
 from tests.archive.files import make, real
 
 TEXTS = {"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UT"}

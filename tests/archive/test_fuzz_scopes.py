@@ -19,8 +19,8 @@ async def test_every_door_of_random_worlds_shows_what_the_oracle_permits_and_no_
 async def test_an_oracle_that_permits_something_else_objects(monkeypatch, wrong):
     real = World.permitted
 
-    def other(self, who, *, pixels):
-        seen = real(self, who, pixels=pixels)
+    def other(self, who, purpose):
+        seen = real(self, who, purpose)
         return seen[1:] if wrong == "too little" else [*self.held]
 
     monkeypatch.setattr(World, "permitted", other)

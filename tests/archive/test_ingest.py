@@ -6,12 +6,15 @@ import asyncio
 import os
 import signal
 import zlib
+from contextlib import suppress
 
 import pytest
 
 from dicom.archive import Archive
+from dicom.errors import WorkerTimeoutError
 from dicom.model import Limits, Query, Scope
 from dicom.workers import ops
+from dicom.workers.pool import WorkerPool
 from tests.archive.conftest import seen_by
 from tests.archive.files import make, real
 
@@ -230,6 +233,27 @@ async def test_a_worker_that_dies_at_its_work_is_replaced(working_archive):
     assert (await sending).reason == "unreadable"
     assert (await send(archive, real("image_dfl.dcm"))).outcome == "stored"
     assert archive.workers.deaths == 1
+
+
+def open_sockets() -> int:
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            links.append(os.readlink(f"/proc/self/fd/{name}"))
+    return sum(link.startswith("socket:") for link in links)
+
+
+async def test_a_pool_that_is_closed_while_workers_are_being_replaced_leaves_no_socket_behind():
+    before = open_sockets()
+    pool = WorkerPool(2, Limits())
+    await pool.start()
+    for pid in pool.pids:
+        os.kill(pid, signal.SIGSTOP)
+    for _ in range(2):
+        with pytest.raises(WorkerTimeoutError):
+            await pool.call("metadata", {}, seconds=0.01)
+    await pool.close()
+    assert pool.deaths == 2 and pool.pids == [] and open_sockets() == before
 
 
 @pytest.mark.usefixtures("fresh_interpreters")

@@ -168,7 +168,7 @@ def test_readers_cannot_write(tmp_path):
     reader = IndexReader(tmp_path / "index.sqlite")
     try:
         with reader.connection() as connection:
-            connection.execute("DELETE FROM study")
+            connection.execute("DELETE FROM instance")
     except sqlite3.OperationalError as error:
         assert "readonly" in str(error)
     else:

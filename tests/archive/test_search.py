@@ -8,9 +8,14 @@ import operator
 import sqlite3
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from dicom.index import grams
+from dicom.index import reader as index_reader
 from dicom.index.pinyin import DOUBLE, SURNAMES
 from dicom.index.reader import IndexReader
+from dicom.index.removing import remove_instance
 from dicom.index.schema import MIGRATIONS, connect_writer, migrate
 from dicom.model import Query, Scope
 from tests.archive.files import make
@@ -161,6 +166,64 @@ def test_an_index_of_the_last_release_learns_how_its_names_sound(tmp_path):
     with sqlite3.connect(path) as plain:
         assert plain.execute("SELECT count(*) FROM schema_version").fetchone() == (len(MIGRATIONS),)
     plain.close()
+
+
+WORDS = st.lists(st.sampled_from([*"王小明晓WANGXIM=^ *?[]", "zhang", "wei", "伟强", "𠮷"]), max_size=6).map("".join)
+
+
+@pytest.mark.parametrize("organisations", [{"A"}, {"A", "B"}])
+def test_a_name_is_found_by_its_pieces_exactly_where_reading_every_study_finds_it(tmp_path, monkeypatch, organisations):
+    path = tmp_path / "index.sqlite"
+    reader = IndexReader(path)
+    scope = Scope(organisations=frozenset(organisations))
+    chosen = set()
+
+    @settings(deadline=None, derandomize=True, max_examples=60)
+    @given(names=st.lists(WORDS, max_size=6), pattern=WORDS, fuzzy=st.booleans(), worth=st.integers(1, 6))
+    def check(names, pattern, fuzzy, worth):
+        world(path, [("AB"[n % 2], f"1.{n}", 1, 1, name, "CT", f"202601{n:02}", 0) for n, name in enumerate(names)])
+        query = Query(matches={"PatientName": pattern} if pattern else {}, fuzzy=fuzzy)
+        found = {}
+        for way, ask in (("pieces", grams.candidates), ("reading", lambda *_: None)):
+            with monkeypatch.context() as patch:
+                patch.setattr(grams, "WORTH", worth)
+                patch.setattr(index_reader, "candidates", ask)
+                found[way] = [row.study_uid for row in reader.studies(scope, query, 100)]
+            for idle in reader._idle:
+                idle.close()  # the next world is another file
+            reader._idle.clear()
+        assert found["pieces"] == found["reading"]
+        chosen.add(bool(found["pieces"]))
+
+    check()
+    reader.close()
+    assert chosen == {True, False}
+
+
+def test_a_name_without_end_is_one_piece_and_still_found(tmp_path):
+    name = "".join(chr(0x4E00 + 3 * n) for n in range(700))
+    assert grams.grams(name) == [""]
+    path = tmp_path / "index.sqlite"
+    world(path, [("A", "1.1", 1, 1, name, "CT", "", 0), ("A", "1.2", 1, 1, "王^小明", "CT", "", 0)])
+    reader = IndexReader(path)
+    found = reader.studies(Scope(organisations=frozenset({"A"})), Query(matches={"PatientName": f"*{name[300:310]}*"}), 9)
+    reader.close()
+    assert [row.study_uid for row in found] == ["1.1"]
+
+
+def test_what_a_study_was_called_is_forgotten_with_it(tmp_path):
+    path = tmp_path / "index.sqlite"
+    world(path, [("A", "1.1", 1, 1, "曾^小明", "CT", "", 0), ("A", "1.2", 1, 1, "王^小明", "CT", "", 0)])
+    connection = connect_writer(path)
+    pieces = "SELECT study, group_concat(gram, '') FROM name_gram GROUP BY study"
+    before = dict(connection.execute(pieces).fetchall())
+    assert "曾" in before[1] and "ZEN" in before[1] and "WAN" in before[2]
+    connection.execute("UPDATE study SET name_search = '=李四=', name_sound = '=LI SI=' WHERE id = 1")
+    after = dict(connection.execute(pieces).fetchall())
+    assert after[2] == before[2] and "李四" in after[1] and not {"曾", "明", "Z"} & set(after[1])
+    remove_instance(connection, 1)
+    assert dict(connection.execute(pieces).fetchall()) == {2: before[2]}
+    connection.close()
 
 
 # -- over HTTP

@@ -24,7 +24,7 @@ from server.i18n import translate
 from server.serving import runner_of
 from server.settings import Settings
 from tests.browser.conftest import DESKTOP, HAN, WATCH_CSP
-from tests.chromium import FLAGS
+from tests.chromium import FLAGS, KEEP_PICTURE
 from tests.city import PASSWORD, City, build_city
 from tests.needs import need_chromium, need_program
 
@@ -99,6 +99,7 @@ class Cast:
             )
             context.set_default_timeout(45_000)
             await context.add_init_script(WATCH_CSP)
+            await context.add_init_script(KEEP_PICTURE)
             context.on("page", self.watch)
             foreign = re.compile(rf"^(?!http://\w+\.localhost:{self.port}/|blob:|data:|about:)")
             await context.route(foreign, lambda route: route.abort())

@@ -121,12 +121,16 @@ async def test_an_emergency_with_an_unknown_patient_rings_and_its_form_is_finish
 
 
 async def test_patients_are_found_by_pinyin_warned_of_twice_and_merged(site, city, shots):
+    site.expected.append("status of 422")
     page = await site.enter("clinic", city.doctor, "/patients")
     await page.click("#register")
     await page.fill("#f-name", "周小雨")
     await page.fill("#f-number", "110105194912310021")
     await page.wait_for_selector("text=校验码不符")
-    await page.fill("#f-number", NUMBER)
+    await page.click("dialog .button-primary")
+    await page.wait_for_selector(".error-summary li")
+    assert await page.get_by_label("证件号码").get_attribute("aria-invalid") == "true"
+    await page.get_by_label("证件号码").fill(NUMBER)
     await page.wait_for_selector("text=号码正确")
     await page.click("dialog .button-primary")
     await page.wait_for_selector("text=基本资料")

@@ -15,6 +15,7 @@ from consult.errors import Conflict, NotFound
 from consult.ports import UnitOfWork
 from consult.rules import Rules
 from tests.domain.fakes_consultations import FakeConsultations
+from tests.domain.fakes_recordings import FakeRecordings
 from tests.domain.fakes_records import FakeAudit, FakeEvents, FakeFeedback, FakeMeetings, FakeReports, FakeStudies
 from tests.domain.fakes_store import Shelf
 
@@ -196,6 +197,7 @@ class FakeUnitOfWork:
         self.patients = FakePatients(self)
         self.offers = FakeOffers()
         self.meetings = FakeMeetings()
+        self.recordings = FakeRecordings()
         self.reports = FakeReports()
         self.studies = FakeStudies()
         self.feedback = FakeFeedback()

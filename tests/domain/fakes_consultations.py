@@ -211,6 +211,17 @@ class FakeConsultations:
             if (x.consultation, x.membership, x.part, x.until) == (id, membership, part, None):
                 self._participants[n] = replace(x, until=at)
 
+    def invitations(
+        self, *, membership: o.MembershipId | None = None, before: datetime | None = None
+    ) -> Sequence[m.Participant]:
+        found = [
+            x for x in self._participants
+            if x.until is None and x.expires_at is not None
+            and (membership is None or x.membership == membership)
+            and (before is None or x.expires_at <= before)
+        ]
+        return sorted(found, key=lambda x: (x.expires_at, x.consultation, x.membership))
+
     def shares(self, id: m.ConsultationId, *, past: bool = False) -> Sequence[m.StudyShare]:
         return [x for x in self._shares if x.consultation == id and (past or x.until is None)]
 
@@ -227,6 +238,12 @@ class FakeConsultations:
     def sharing(self, study_uid: str) -> Sequence[m.Consultation]:
         ids = dict.fromkeys(x.consultation for x in self._shares if x.study_uid == study_uid and x.until is None)
         return [self._items.get(x) for x in ids]
+
+    def as_guest(self, membership: o.MembershipId) -> Sequence[m.Consultation]:
+        return [
+            self._items.get(x.consultation) for x in self._participants
+            if x.membership == membership and x.part is m.Part.GUEST and x.until is None
+        ]
 
     def mark_read(self, id: m.ConsultationId, membership: o.MembershipId, *, at: datetime) -> None:
         self._read[id, membership] = at

@@ -11,6 +11,7 @@ from consult import patient as p
 from consult import people as o
 from consult.errors import Conflict, NotFound
 from consult.feedback_entry import FeedbackEntry, Side
+from consult.line_sums import SeatLine
 from tests.domain.fakes_store import Shelf
 
 
@@ -20,6 +21,7 @@ class FakeMeetings:
         self._seats: Shelf[m.Seat] = Shelf()
         self._attendances: list[m.Attendance] = []
         self._messages: dict[tuple[str, str, str], m.Message] = {}
+        self._lines: dict[m.SeatId, SeatLine] = {}
 
     def session(self, id: m.SessionId) -> m.Session:
         return self._sessions.get(id)
@@ -73,6 +75,15 @@ class FakeMeetings:
         for n, x in enumerate(self._attendances):
             if x.seat == seat and x.left_at is None:
                 self._attendances[n] = replace(x, left_at=at, reason=reason)
+
+    def line(self, seat: m.SeatId) -> SeatLine | None:
+        return self._lines.get(seat)
+
+    def lines(self, session: m.SessionId) -> Sequence[SeatLine]:
+        return [x for _, x in sorted(self._lines.items()) if x.session == session]
+
+    def put_line(self, line: SeatLine) -> None:
+        self._lines[line.seat] = line
 
     def add_message(self, message: m.Message) -> m.Message:
         key = (message.consultation, message.membership, message.client_id)

@@ -319,7 +319,7 @@ def test_a_seat_of_somebody_reassigned_is_not_active(world: World) -> None:
     seated(world, session, "expert")
     world.uow.consultations.end_participant(CASE, world["expert"].membership, m.Part.EXPERT, at=world.uow.now)
     (info,) = meeting_view.room_rows(world.uow, session=session).seats
-    assert (info.active, info.host) == (False, True)
+    assert (info.active, info.host) == (False, False)
 
 
 def test_seats_of_a_stopped_member_of_staff_are_not_active(world: World) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.durability.house import Launcher
+from tests.durability.life import Launcher
 
 
 @pytest.fixture(scope="session")

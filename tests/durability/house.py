@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import io
-import json
 import os
-import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -19,8 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-import pydicom
-from aiohttp import ClientConnectionError, ClientSession, CookieJar, MultipartWriter, TCPConnector, WSMsgType
+from aiohttp import ClientSession, CookieJar, TCPConnector
 
 from consult import model as m
 from consult import patient as p
@@ -35,18 +29,12 @@ from server.settings import Settings
 from server.storage import engine, migrations
 from server.storage.unit import verify_audit
 from server.work import Work
-from tests import warm
 from tests.city import PASSWORD, City, build_city
+from tests.durability.life import DEATH_SECONDS, START_SECONDS, Launcher, Life
+from tests.durability.tab import Tab
 
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60
-DEATH_SECONDS = 30
 SIGNED = {m.State.SIGNED, m.State.DELIVERED, m.State.ACKNOWLEDGED, m.State.FEEDBACK, m.State.ARCHIVED}
 CHANNELS = ("archive", "inbox")
-
-
-class Cut(Exception):
-    """The server died before it answered: nothing was acknowledged."""
 
 
 def free_port() -> int:
@@ -103,56 +91,6 @@ class Acknowledged:
     states: dict[str, m.State] = field(default_factory=dict)         # consultation → the state it has at least reached
     seats: set[str] = field(default_factory=set)                     # those that have entered
     versions: dict[str, tuple[str, str]] = field(default_factory=dict)  # report version → (consultation, PDF digest)
-
-
-class Life:
-    """One run of the server."""
-
-    def __init__(self, pid: int, launcher: Launcher) -> None:
-        self.pid = pid
-        self._launcher = launcher
-        self._code: int | None = None
-
-    def code(self, seconds: float) -> int | None:
-        """Its exit code, waiting up to so long; None while it lives."""
-        if self._code is None:
-            line = self._launcher.line(seconds)
-            self._code = int(line) if line else None
-        return self._code
-
-
-class Launcher:
-    """tests/durability/launcher.py; one life at a time."""
-
-    def __init__(self) -> None:
-        self._read = b""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.durability.launcher"], cwd=ROOT, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", warm.ADDRESS: warm.address()},
-        )
-
-    def launch(self, life: dict) -> Life:
-        self._process.stdin.write(json.dumps(life).encode() + b"\n")
-        self._process.stdin.flush()
-        line = self.line(START_SECONDS)
-        assert line, "the launcher does not answer"
-        return Life(int(line), self)
-
-    def line(self, seconds: float) -> bytes:
-        """The next line within so long, or nothing."""
-        while b"\n" not in self._read:
-            readable, _, _ = select.select([self._process.stdout.fileno()], [], [], seconds)
-            if not readable or not (some := os.read(self._process.stdout.fileno(), 64)):
-                return b""
-            self._read += some
-        line, _, self._read = self._read.partition(b"\n")
-        return line
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(DEATH_SECONDS)
-        self._process.stdout.close()
 
 
 class House:
@@ -371,146 +309,3 @@ class House:
 def _span(row):
     span = Retriever.file_range(row)
     return span.pack, span.offset, span.length
-
-
-def dataset_digest(data: bytes) -> str:
-    """SHA-256 of everything behind the file meta group, which the archive writes anew."""
-    file = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True)
-    start = 144 + file.file_meta.FileMetaInformationGroupLength
-    return hashlib.sha256(data[start:]).hexdigest()
-
-
-@dataclass
-class Tab:
-    """One signed-in page."""
-
-    house: House
-    session: ClientSession
-    csrf: str
-
-    async def call(self, method: str, path: str, *, wanted=(200, 201), **kwargs):
-        """The JSON of a good answer; Cut when the server died instead."""
-        headers = {"Origin": self.house.url, "X-CSRF-Token": self.csrf, **kwargs.pop("headers", {})}
-        try:
-            async with self.session.request(method, self.house.url + path, headers=headers, **kwargs) as answer:
-                raw = await answer.read()
-                assert answer.status in wanted, (answer.status, raw[:400])
-                return await answer.json(content_type=None) if raw else None
-        except (ClientConnectionError, ConnectionError) as error:
-            raise Cut from error
-
-    async def call_bytes(self, path: str) -> bytes:
-        """The body of a good answer to GET."""
-        async with self.session.get(self.house.url + path) as answer:
-            assert answer.status == 200
-            return await answer.read()
-
-    async def stow(self, *files: bytes) -> None:
-        """STOW-RS; the instances count as acknowledged when the answer names them."""
-        with MultipartWriter("related") as writer:
-            for data in files:
-                writer.append(io.BytesIO(data), {"Content-Type": "application/dicom"})
-            kind = f'multipart/related; type="application/dicom"; boundary={writer.boundary}'
-            answer = await self.call("POST", "/dicom-web/studies", data=writer, headers={"Content-Type": kind})
-        stored = {x["00081155"]["Value"][0] for x in answer["00081199"]["Value"]}
-        self._keep(stored, files)
-
-    async def upload(self, data: bytes, *, piece: int) -> None:
-        """The browser's way: start, pieces, finish; goes on with an upload after `resume`."""
-        upload = await self.call("POST", "/api/uploads", json={"size": len(data)})
-        await self.resume(upload["id"], data, piece=piece)
-
-    async def resume(self, upload: str, data: bytes, *, piece: int) -> None:
-        """From where the server says it stands."""
-        at = (await self.call("GET", f"/api/uploads/{upload}"))["received"]
-        while at < len(data):
-            at = (await self.call("PUT", f"/api/uploads/{upload}?offset={at}", data=io.BytesIO(data[at : at + piece])))["received"]
-        done = await self.call("POST", f"/api/uploads/{upload}/finish", json={}, wanted=(200, 202))
-        assert done["state"] == "done", done
-        self._keep({x["sop"] for x in done["result"]["instances"] if x["outcome"] in {"stored", "duplicate"}}, [data])
-
-    def _keep(self, stored: set[str], files) -> None:
-        for data in files:
-            sop = str(pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True).SOPInstanceUID)
-            assert sop in stored
-            self.house.acknowledged.instances[sop] = dataset_digest(data)
-
-    async def open_session(self, case: str) -> str:
-        session = (await self.call("POST", f"/api/consultations/{case}/session", json={}))["session"]
-        self.house.acknowledged.states[case] = m.State.IN_SESSION
-        return session
-
-    async def chat(self, case: str, text: str) -> None:
-        client_id = os.urandom(8).hex()
-        given = {"client_id": client_id, "text": text}
-        message = await self.call("POST", f"/api/consultations/{case}/messages", json=given)
-        self.house.acknowledged.chats[message["id"]] = (case, client_id)
-
-
-class Room:
-    """The socket of one tab in a session."""
-
-    def __init__(self, tab: Tab, case: str, session: str) -> None:
-        self.tab, self.case, self.session = tab, case, session
-        self.ws = None
-        self.n = 0
-        self.seat = ""
-
-    async def connect(self) -> Room:
-        try:
-            self.ws = await self.tab.session.ws_connect(
-                self.tab.house.url.replace("http", "ws") + "/socket", headers={"Origin": self.tab.house.url}
-            )
-        except (ClientConnectionError, ConnectionError) as error:
-            raise Cut from error
-        return self
-
-    async def hello(self) -> None:
-        await self._send({"type": "hello", "v": 1, "token": self.tab.csrf, "session": self.session, "seat": self.seat,
-                          "tab": os.urandom(6).hex()})
-        self.seat = (await self._until("welcome"))["seat"]
-
-    async def step(self, type: str, **fields) -> dict:
-        """A reliable message; returns when it is acknowledged."""
-        self.n += 1
-        await self._send({"type": type, "n": self.n, **fields})
-        while (ack := await self._until("ack"))["n"] < self.n:
-            pass
-        return ack
-
-    async def enter(self) -> None:
-        await self.step("enter")
-        self.tab.house.acknowledged.seats.add(self.seat)
-
-    async def chat(self, text: str) -> None:
-        client_id = os.urandom(8).hex()
-        ack = await self.step("chat", client_id=client_id, text=text)
-        self.tab.house.acknowledged.chats[ack["id"]] = (self.case, client_id)
-
-    async def finish(self) -> None:
-        await self.step("finish")
-        self.tab.house.acknowledged.states[self.case] = m.State.REPORTING
-
-    async def undo_finish(self) -> None:
-        await self.step("undo_finish")
-        self.tab.house.acknowledged.states[self.case] = m.State.IN_SESSION
-
-    async def _send(self, value) -> None:
-        try:
-            await self.ws.send_json(value)
-        except (ClientConnectionError, ConnectionError) as error:
-            raise Cut from error
-
-    async def _until(self, type: str) -> dict:
-        while True:
-            message = await self.ws.receive(timeout=30)
-            if message.type is not WSMsgType.TEXT:
-                raise Cut
-            value = message.json()
-            assert value["type"] not in {"refused", "closed"}, value
-            if value["type"] == type:
-                return value
-
-    async def close(self) -> None:
-        with suppress(Exception):
-            await self.ws.close()

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from consult import model as m
+from tests.chromium import KEEP_PICTURE
 from tests.city import PASSWORD
 from tests.durability.house import House
 from tests.realtime.stage import flows, speaking_chromium, until
@@ -20,6 +21,7 @@ async def enter(browser, house: House, who: str, case: str):
     given = {"login": getattr(house.city, who).login, "password": PASSWORD}
     answer = await context.request.post(f"{house.url}/api/login", data=given, headers={"Origin": house.url})
     assert answer.ok, await answer.text()
+    await context.add_init_script(KEEP_PICTURE)
     page = await context.new_page()
     await page.goto(f"{house.url}/consultations/{case}/room")
     await page.locator("#enter").click()

@@ -10,7 +10,8 @@ import pytest
 
 from consult import model as m
 from tests.archive.files import make
-from tests.durability.house import Cut, House, Room
+from tests.durability.house import House
+from tests.durability.tab import Cut, Room
 from tests.durability.test_signing import next_case, sign
 
 LIVES = 50

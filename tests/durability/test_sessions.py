@@ -9,7 +9,8 @@ from aiohttp import FormData
 from PIL import Image
 
 from consult import model as m
-from tests.durability.house import Cut, House, Room
+from tests.durability.house import House
+from tests.durability.tab import Cut, Room
 
 UNIT = ("unit_begun", "before_commit", "after_commit_before_publish", "after_commit_before_ack")
 BLOB = ("blob_before_fsync", "blob_before_rename", "blob_before_directory_fsync")

@@ -15,7 +15,8 @@ from dicom.packs.read import PackReader
 from server.filing.archive import uid_of
 from server.storage import faults
 from tests.city import PASSWORD
-from tests.durability.house import SIGNED, Cut, House, _span
+from tests.durability.house import SIGNED, House, _span
+from tests.durability.tab import Cut
 
 UNIT = ("unit_begun", "before_commit", "after_commit_before_publish", "after_commit_before_ack")
 RECORDING = (*UNIT, "report_before_record", "report_after_record")

@@ -17,7 +17,9 @@ from dicom.archive import Archive
 from server.storage import faults
 from tests.archive.files import make
 from tests.archive.test_durability import everything_in
-from tests.durability.house import ROOT, Cut, House
+from tests.durability.house import House
+from tests.durability.life import ROOT
+from tests.durability.tab import Cut
 
 NEW_PACK = ("pack.create", "pack.create.fsync", "pack.create.dirsync")
 STAGED = tuple(p for p in dicom_faults.POINTS if p.startswith("stage."))

@@ -25,7 +25,7 @@ from server.settings import Settings
 from server.storage.devices import DeviceRow
 from tests.city import PASSWORD, City, add_person
 from tests.conftest import Browser, TestClock, sign_in
-from tests.fuzz._world import HOME, ROLES, World
+from tests.fuzz._world import GUESTS, HOME, ROLES, World
 from tests.fuzz.pdus import Shelf
 from tests.network.conftest import House
 
@@ -93,19 +93,32 @@ class Ground:
             patient = p.PatientId(uow.new_id())
             uow.patients.add(p.Patient(id=patient, name="沈某", sex=p.Sex.FEMALE, birth_date=None, registered_by=doors.places[0],
                                        created_at=uow.now))  # fmt: skip
+            for place in doors.places:  # everybody who holds something of a patient knows them
+                uow.patients.link_organisation(patient, place)
             for study, place in sorted(holders):
+                order = m.OrderId(uow.new_id()) if chance.random() < 0.3 else None
+                if order is not None:  # by the doctor's clinic, or by the county's technician for somebody there
+                    ordering = chance.choice([0, 1])
+                    uow.studies.add_order(m.ExamOrder(
+                        id=order, issuer=doors.places[place], accession=f"W{n}-{study}", patient=patient, ordering=doors.places[ordering],
+                        performing=doors.places[place], ordered_by=doors.person(("doctor", "tech1")[ordering]).membership,
+                        procedure="CT", modality="CT", at=uow.now,
+                    ))  # fmt: skip
                 if chance.random() < 0.6:
                     uow.studies.add_match(m.StudyMatch(
-                        id=uow.new_id(), study_uid=study, organisation=doors.places[place], patient=patient, order=None,
+                        id=uow.new_id(), study_uid=study, organisation=doors.places[place], patient=patient, order=order,
                         method=m.MatchMethod.MANUAL, by=doors.person("tech0").membership, at=uow.now,
                     ))  # fmt: skip
                     world.matched.add((study, place))
+                    if order is not None and ordering == 0:
+                        world.ordered.add((study, place))
             for c in range(chance.choice([1, 2])):
                 case, triage = m.ConsultationId(uow.new_id()), chance.random() < 0.3
+                meets = not triage and chance.random() < 0.5
                 uow.consultations.add(m.Consultation(
                     id=case, number=f"W{n}-{c}", patient=patient, organisation=doors.places[0], requested_by=doctor.membership,
                     service=m.Service.IMAGING, mode=m.Mode.STORED, target_organisation=doors.places[2],
-                    state=m.State.TRIAGE if triage else chance.choice([m.State.ASYNC_REVIEW, m.State.REPORTING]),
+                    state=m.State.TRIAGE if triage else m.State.IN_SESSION if meets else m.State.REPORTING,
                     state_since=uow.now, created_at=uow.now, submitted_at=uow.now,
                 ))  # fmt: skip
                 parts = [(doctor, m.Part.REFERRING, None)]
@@ -115,6 +128,7 @@ class Ground:
                     uow.consultations.add_participant(
                         m.Participant(consultation=case, membership=person.membership, part=part, since=uow.now, until=until)
                     )
+                world.seated.append(_session(uow, doors, case, chance) if meets else set())
                 shares = {study for study in world.studies if chance.random() < 0.6}
                 for study in sorted(shares):
                     uow.consultations.add_share(m.StudyShare(consultation=case, study_uid=study, by=doctor.membership, since=uow.now))
@@ -123,24 +137,36 @@ class Ground:
                     uow.consultations.end_share(case, study, at=uow.now)
                 world.shared.append(shares - revoked)
                 world.triage.append(triage)
+                world.expert.append(not triage)
                 doors.cases.append(case)
             for c, case in enumerate(doors.cases):
                 for study in sorted(world.shared[c]):
                     if not world.triage[c] and chance.random() < 0.2 and study not in world.doubted:
-                        actor = actor_of(uow.people.staff(expert.staff), uow.people.membership(expert.membership))
-                        report_wrong_patient(uow, actor=actor, consultation=case, study_uid=study, reason="另一位患者")
+                        report_wrong_patient(uow, actor=doors.actor(uow, "expert"), consultation=case, study_uid=study, reason="另一位患者")
                         world.doubted.add(study)
 
         await work.run(clinic)
         return doors
 
-    async def revoke(self, doors: Doors, chance) -> None:
-        """A share ends while its study is open."""
-        c = chance.randrange(len(doors.cases))
-        for study in sorted(doors.world.shared[c] - doors.world.doubted)[:1]:
-            await self.app[keys.WORK].run(lambda uow: uow.consultations.end_share(doors.cases[c], study, at=uow.now))
-            doors.world.shared[c].discard(study)
-        self.clock.advance(seconds=2)
+
+def _session(uow, doors: Doors, case, chance) -> set[str]:
+    """A running session, and guests who have come, wait in the lobby, have left or were only invited: who sits in it."""
+    session, seated = m.SessionId(uow.new_id()), set()
+    expert = doors.person("expert").membership
+    uow.meetings.add_session(m.Session(id=session, consultation=case, n=1, opened_by=expert, opened_at=uow.now))
+    for who in chance.sample(GUESTS, chance.choice([1, 2])):
+        guest = doors.person(who).membership
+        uow.consultations.add_participant(
+            m.Participant(consultation=case, membership=guest, part=m.Part.GUEST, since=uow.now)
+        )
+        state = chance.choice([m.SeatState.IN, m.SeatState.IN, m.SeatState.LOBBY, m.SeatState.LEFT, m.SeatState.REMOVED, None])
+        if state is not None:
+            uow.meetings.add_seat(
+                m.Seat(id=m.SeatId(uow.new_id()), session=session, membership=guest, part=m.Part.GUEST, state=state, since=uow.now)
+            )
+        if state is m.SeatState.IN:
+            seated.add(who)
+    return seated
 
 
 async def _soon(value):
@@ -163,17 +189,27 @@ class Doors:
     def person(self, who: str):
         return self.city.people[f"w{self.world.number}-{who}"]
 
-    async def get(self, who: str, path: str, accept: str = "application/dicom+json"):
-        """(status, headers, body)."""
+    async def browser(self, who: str) -> Browser:
+        """Theirs, signed in."""
         if who not in self.browsers:
             self.browsers[who] = Browser(self.ground.server, cookie_jar=CookieJar(unsafe=True))
             if who not in self.tokens:
                 await sign_in(self.browsers[who], self.person(who).login)
+        return self.browsers[who]
+
+    def actor(self, uow, who: str):
+        """As the services know them."""
+        person = self.person(who)
+        return actor_of(uow.people.staff(person.staff), uow.people.membership(person.membership))
+
+    async def get(self, who: str, path: str, accept: str = "application/dicom+json"):
+        """(status, headers, body)."""
+        browser = await self.browser(who)
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         if who in self.tokens:
             headers["Authorization"] = f"Bearer {self.tokens[who]}"
         self.asked += 1
-        async with self.browsers[who].get(path, headers=headers, allow_redirects=False) as answer:
+        async with browser.get(path, headers=headers, allow_redirects=False) as answer:
             body = await answer.read()
         assert answer.status < 500, f"{path} {answer.status}"
         for secret in self.world.quarantined:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SEED = 20261122
+MEMORY = "/dev/shm"
 
 
 @dataclass
@@ -53,6 +55,11 @@ class Errors(logging.Handler):
         self.lines.append(self.format(record).replace("\n", " ⏎ ")[-600:])
 
 
+def scratch() -> tempfile.TemporaryDirectory:
+    """A folder in memory where there is one: for searches that do not ask whether a commit is durable."""
+    return tempfile.TemporaryDirectory(prefix="huizhen-fuzz-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
+
+
 def pss_mb(pid: int) -> int:
     """Proportional set size of a process in MB; 0 where it is gone."""
     try:
@@ -74,13 +81,29 @@ def cpu_seconds(pids) -> float:
     return used / os.sysconf("SC_CLK_TCK")
 
 
-def options(description: str, count: int) -> argparse.ArgumentParser:
-    """`--count`, `--seed` and `--first`: case `n` of a seed is always the same."""
+def main(description: str, count: int, *searches) -> int:
+    """Run the searches, each `search(count, seed=, first=, tell=)`, over what the command line says.
+
+    Case `n` of a seed is always the same. Returns the program's status: 1 where anything failed.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--first", type=int, default=0, help="number of the first case; with --count 1 it runs alone")
-    return parser
+    given = parser.parse_args()
+    # Errors must reach the handlers of those that look for them, and nobody's screen.
+    logging.basicConfig(level=logging.ERROR, handlers=[logging.NullHandler()])
+
+    def tell(found: Findings) -> None:
+        print(f"\r{found.name}: {found.ran} of {given.count}, failures {len(found.failures)} ", end="", file=sys.stderr, flush=True)
+
+    async def every() -> list[Findings]:
+        return [await search(given.count, seed=given.seed, first=given.first, tell=tell) for search in searches]
+
+    everything = asyncio.run(every())
+    for found in everything:
+        print("\n" + found.told(), flush=True)
+    return 1 if any(found.failures for found in everything) else 0
 
 
 def keep(name: str, data: bytes) -> Path:
@@ -90,14 +113,3 @@ def keep(name: str, data: bytes) -> Path:
     path = folder / name
     path.write_bytes(data)
     return path
-
-
-def progress(findings: Findings, count: int) -> None:
-    """One line that is written over, for a person who waits."""
-    print(f"\r{findings.name}: {findings.ran} of {count}, failures {len(findings.failures)} ", end="", file=sys.stderr, flush=True)
-
-
-def ended(findings: Findings) -> int:
-    """Print what was found; the program's status."""
-    print("\n" + findings.told(), flush=True)
-    return 1 if findings.failures else 0

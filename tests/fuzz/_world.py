@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consult.people import Role
 from tests.archive.files import make
@@ -14,6 +14,7 @@ ROLES = {
     "dispatcher": Role.DISPATCHER, "admin": Role.ORG_ADMIN, "tech0": Role.TECHNICIAN, "tech1": Role.TECHNICIAN, "tech2": Role.TECHNICIAN,
 }  # fmt: skip
 HOME = {"doctor": 0, "colleague": 0, "admin": 0, "tech0": 0, "tech1": 1, "tech2": 2}  # everybody else is at 2, the centre
+GUESTS = ["colleague", "expert2", "tech1"]  # who may be invited to a session
 WHO = [*ROLES, "token0", "token1", "token2", "device0", "device1", "device2"]
 
 
@@ -38,25 +39,41 @@ class World:
     studies: list[str] = field(default_factory=list)
     shared: list[set[str]] = field(default_factory=list)  # per consultation, shares in force
     triage: list[bool] = field(default_factory=list)
+    expert: list[bool] = field(default_factory=list)  # per consultation: the expert is still on it
+    seated: list[set[str]] = field(default_factory=list)  # per consultation: guests who sit in the running session
     matched: set[tuple[str, int]] = field(default_factory=set)  # (study, holder): of the referring doctor's patient
+    ordered: set[tuple[str, int]] = field(default_factory=set)  # those among them that the doctor's clinic ordered
     doubted: set[str] = field(default_factory=set)
     quarantined: set[str] = field(default_factory=set)  # names that stand in quarantined files alone
 
-    def permitted(self, who: str, *, pixels: bool) -> list[Thing]:
-        """DOMAIN §6: what this person, program or device may be shown."""
+    def permitted(self, who: str, purpose: str) -> list[Thing]:
+        """DOMAIN §6: what this person, program or device may see in a `list`, in `pixels`, or `download`."""
         kind, number = who.rstrip("0123456789"), who[-1]
+        seen: set[str] = set()
+        if purpose != "download":  # a guest looks, while admitted
+            seen = {study for shares, seated in zip(self.shared, self.seated, strict=True) for study in shares if who in seated}
         if kind in {"tech", "device"}:  # their own site's, doubted and unmatched included
-            return [x for x in self.held if x.organisation == int(number)]
+            return [x for x in self.held if x.organisation == int(number) or x.study in seen - self.doubted]
         if kind == "token":  # the organisation's, but nothing in doubt: no technician looks at it there
             waiting = {study for study, _holder in self.matched if study in self.doubted and (study, int(number)) in self.matched}
             return [x for x in self.held if x.organisation == int(number) and x.study not in waiting]
-        seen: set[str] = set()
-        for shares, triage in zip(self.shared, self.triage, strict=True):
-            if who == "doctor" or (who == "expert" and not triage) or (who == "dispatcher" and triage and not pixels):
+        for shares, triage, expert in zip(self.shared, self.triage, self.expert, strict=True):
+            if who == "doctor" or (who == "expert" and expert) or (who == "dispatcher" and triage and purpose == "list"):
                 seen |= shares
-        if who == "doctor":  # their patient's, held at home
-            seen |= {study for study, holder in self.matched if holder == 0}
+        if who == "doctor":  # their patient's, held or ordered at home
+            seen |= {study for study, holder in self.matched if holder == 0 or (study, holder) in self.ordered}
         return [x for x in self.held if x.study in seen - self.doubted]
+
+    def sharing(self, study: str) -> set[int]:
+        """The consultations whose material it is."""
+        return {c for c, shares in enumerate(self.shared) if study in shares}
+
+    def move(self, place: int, source: str, target: str, series: set[str]) -> None:
+        """One organisation shows series of a study as parts of another; the others go on showing what they hold."""
+        self.held = [
+            replace(x, study=target, name="") if x.organisation == place and x.study == source and x.series in series else x
+            for x in self.held
+        ]
 
 
 def imagine(seed: int, number: int) -> tuple[World, random.Random, list[tuple[int, bytes]]]:

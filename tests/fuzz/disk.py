@@ -1,6 +1,7 @@
 """A failing disk at every single system call of ingest: refused with the right reason, nothing half there, then all is well.
 
-Each run stores the same uploads, and the n-th call of one kind fails with ENOSPC, EIO or EMFILE, once or from then on.
+Each run stores the same uploads, and the n-th call of one kind fails with ENOSPC, EIO or EMFILE, or writes a part only,
+once or from then on.
 `python -m tests.fuzz.disk [--count N]`: at most N of these runs.
 """
 
@@ -19,28 +20,16 @@ from unittest import mock
 
 from dicom.archive import Archive
 from dicom.faults import POINTS
-from dicom.model import Limits, Scope
-from tests.archive.files import make
+from dicom.model import Scope
+from tests.archive.dying import LIMITS, uploads
 from tests.fuzz import _run
 
-# Small limits, so that staging, several packs and several groups happen with tiny files.
-LIMITS = Limits(inline_bytes=4096, memory_bytes=64 << 10, pack_bytes=4096, batch_bytes=2048)
 CALLS = ("open", "pwrite", "pwritev", "pread", "fsync", "fdatasync", "rename", "mkdir")
 NUMBERS = (errno.ENOSPC, errno.EIO, errno.EMFILE)
+SHORT = 0  # no failure: a write takes half of what it is given
+WRITES = ("pwrite", "pwritev")
 OFTEN = (1, 10**9)  # fails once; from then on
 RUN_THROUGH = {"acknowledge", "checkpoint", "index.commit.done"}  # behind the point where all is durable
-
-
-def uploads() -> list[tuple[str, bytes]]:
-    """Small ones, staged ones, custody, other bytes under a held identity."""
-    out = []
-    for n in range(6):
-        pixels = bytes([n]) * (6000 if n % 3 == 2 else 4)
-        data = make(f"1.2.3.1.{n}", pixels=pixels, Rows=len(pixels) // 4)
-        out.append(("A", data))
-        if n % 2 == 0:
-            out.append(("B", data))
-    return [*out, ("A", make("1.2.3.1.0", pixels=b"\x09\x09\x09\x09"))]
 
 
 class Breaking:
@@ -57,10 +46,17 @@ class Breaking:
                 self.seen += 1
                 if self.nth <= self.seen < self.nth + self.often:
                     self.failed += 1
+                    if self.number == SHORT:
+                        return real(args[0], self._half(args[1]), *args[2:])
                     raise OSError(self.number, "broken disk")
             return real(*args, **kwargs)
 
         return wrapped
+
+    def _half(self, given):
+        if self.call == "pwritev":
+            return [given[0][: (len(given[0]) + 1) // 2]]
+        return given[: (len(given) + 1) // 2]
 
     @contextmanager
     def installed(self):
@@ -71,7 +67,7 @@ class Breaking:
 async def send(archive: Archive) -> list:
     """All uploads side by side in two groups: (organisation, result)."""
     out = []
-    for some in _batched(uploads(), 4):
+    for some in _batched(uploads(6, large=3, shared=2), 4):
         results = await asyncio.gather(*(archive.ingest(data, organisation=org, source="t") for org, data in some))
         out += [(org, data, result) for (org, data), result in zip(some, results, strict=True)]
     return out
@@ -112,7 +108,7 @@ async def run(root: Path, breaking: Breaking, where: str) -> int:
         raise
     for _, _, result in said:
         if result.outcome == "refused":
-            told = {errno.ENOSPC: "disk_full"}.get(breaking.number, "io_error")
+            told = "disk_full" if breaking.number in {errno.ENOSPC, SHORT} else "io_error"
             assert result.reason == told, f"{where}: refused as {result.reason}"
             assert breaking.failed, f"{where}: refused on a sound disk"
     whole(archive, said, f"{where}, at once")
@@ -124,22 +120,27 @@ async def run(root: Path, breaking: Breaking, where: str) -> int:
     reopened = Archive.open(root, worker_count=0, limits=LIMITS)
     whole(reopened, said + again, f"{where}, opened again")
     await reopened.close()
+    Archive.rescan(root)
+    rebuilt = Archive.open(root, worker_count=0, limits=LIMITS)
+    whole(rebuilt, said + again, f"{where}, rebuilt from the packs alone")
+    await rebuilt.close()
     return breaking.seen
 
 
 def runs():
     """(call, number, how often) and then every n of them."""
-    return [(call, number, often) for call in CALLS for number in NUMBERS for often in OFTEN]
+    failing = [(call, number, often) for call in CALLS for number in NUMBERS for often in OFTEN]
+    return failing + [(call, SHORT, often) for call in WRITES for often in OFTEN]
 
 
-async def search(count: int, *, only=None, tell=lambda _found: None) -> _run.Findings:
-    """Every place, until `count` runs are done; `only` picks some of `runs()`."""
+async def search(count: int, *, only=None, tell=lambda _found: None, **_given) -> _run.Findings:
+    """Every place, until `count` runs are done; `only` picks some of `runs()`. Nothing is left to chance."""
     found = _run.Findings("a failing disk")
     for call, number, often in only or runs():
         for nth in itertools.count(1):
             if found.ran >= count:
                 return found
-            where = f"{call} {nth} {errno.errorcode[number]} {'once' if often == 1 else 'for good'}"
+            where = f"{call} {nth} {errno.errorcode.get(number, 'short')} {'once' if often == 1 else 'for good'}"
             with tempfile.TemporaryDirectory(prefix="huizhen-fuzz-", ignore_cleanup_errors=True) as folder:
                 root = Path(folder).resolve()
                 breaking = Breaking(root, call, nth, number, often)
@@ -156,7 +157,7 @@ async def search(count: int, *, only=None, tell=lambda _found: None) -> _run.Fin
     return found
 
 
-async def points(*, tell=lambda _found: None) -> _run.Findings:
+async def points(_count: int, *, tell=lambda _found: None, **_given) -> _run.Findings:
     """The same at the named points, which SQLite's own writes are known by."""
     found = _run.Findings("a failing disk at named points")
     for point, number in itertools.product([x for x in POINTS if x not in RUN_THROUGH], NUMBERS):
@@ -184,18 +185,5 @@ async def points(*, tell=lambda _found: None) -> _run.Findings:
     return found
 
 
-def main() -> int:
-    """Status 1 where anything failed."""
-    given = _run.options(__doc__, 10_000).parse_args()
-
-    async def both() -> list[_run.Findings]:
-        return [await search(given.count, tell=lambda x: _run.progress(x, given.count)), await points()]
-
-    return max(_run.ended(found) for found in asyncio.run(both()))
-
-
 if __name__ == "__main__":
-    import logging
-
-    logging.disable(logging.CRITICAL)
-    sys.exit(main())
+    sys.exit(_run.main(__doc__, 10_000, search, points))

@@ -18,7 +18,9 @@ from pathlib import Path
 from dicom.archive import Archive
 from dicom.life.scrub import scrub
 from tests.archive.files import make
-from tests.durability.house import Cut, House, Launcher
+from tests.durability.house import House
+from tests.durability.life import Launcher
+from tests.durability.tab import Cut
 from tests.fuzz import _run
 
 LONGEST = 1.5  # seconds of one life
@@ -90,20 +92,29 @@ async def scrubbed(house: House) -> int:
     return report.damaged + len(report.gaps)
 
 
-async def kill(root: Path, launcher: Launcher, count: int, *, seed: int = _run.SEED, tell=lambda _found: None) -> _run.Findings:
-    """`count` deaths over one data folder under `root`."""
-    found, chance = _run.Findings("kill -9"), random.Random(seed)
-    house = House(root, launcher)
+async def search(count: int, *, seed: int = _run.SEED, first: int = 0, tell=lambda _found: None) -> _run.Findings:
+    """`count` deaths over one data folder; `first` is the number the first of them has."""
+    launcher = Launcher()
+    try:
+        with tempfile.TemporaryDirectory(prefix="huizhen-fuzz-") as folder:
+            return await _kill(House(Path(folder), launcher), range(first, first + count), seed, tell)
+    finally:
+        launcher.close()
+
+
+async def _kill(house: House, numbers: range, seed: int, tell) -> _run.Findings:
+    found = _run.Findings("kill -9")
     house.build(cases={})
     await asyncio.to_thread(house.start)
     try:
         await house.browser("technician")
-        for number in range(count):
+        for number in numbers:
+            chance = random.Random(f"{seed}:{number}")
             try:
                 found.seen["acknowledged"] += await one_life(
                     house, number, chance.uniform(0.0, LONGEST), chance.choice([0, PATIENCE, PATIENCE])
                 )
-                if number % SCRUB_EVERY == SCRUB_EVERY - 1 or number == count - 1:
+                if number % SCRUB_EVERY == SCRUB_EVERY - 1 or number == numbers[-1]:
                     found.seen["scrubs"] += 1
                     if wrong := await scrubbed(house):
                         found.fail(f"death {number}: the scrub names {wrong}")
@@ -121,19 +132,5 @@ async def kill(root: Path, launcher: Launcher, count: int, *, seed: int = _run.S
     return found
 
 
-def main() -> int:
-    """Status 1 where anything was lost."""
-    given = _run.options(__doc__, 100).parse_args()
-    launcher = Launcher()
-    try:
-        with tempfile.TemporaryDirectory(prefix="huizhen-fuzz-") as folder:
-            found = asyncio.run(
-                kill(Path(folder), launcher, given.count, seed=given.seed, tell=lambda x: _run.progress(x, given.count))
-            )
-    finally:
-        launcher.close()
-    return _run.ended(found)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_run.main(__doc__, 100, search))

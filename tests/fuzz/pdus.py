@@ -381,13 +381,5 @@ async def search(count: int, *, seed: int = _run.SEED, first: int = 0, tell=lamb
     return found
 
 
-def main() -> int:
-    """Status 1 where anything failed."""
-    given = _run.options(__doc__, 1_000_000).parse_args()
-    logging.basicConfig(level=logging.CRITICAL)
-    found = asyncio.run(search(given.count, seed=given.seed, first=given.first, tell=lambda x: _run.progress(x, given.count)))
-    return _run.ended(found)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_run.main(__doc__, 1_000_000, search))

@@ -1,35 +1,36 @@
-"""3,000 simulated power cuts over packs and index together, 15 histories of four uploading clients each."""
+"""Simulated power cuts over packs and index together, 200 in each history of four uploading clients.
+
+`python -m tests.fuzz.power_cuts [--count N] [--seed S] [--first N]`: `--first` counts histories.
+"""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import logging
 import sys
 import tempfile
 from pathlib import Path
 
 from tests.durability.power import cut
+from tests.fuzz import _run
 
-HISTORIES = 15
+POINTS = 200  # cuts of one history
 
 
-def main() -> int:
-    """Status 1, with the seed and the place, at the first cut that loses something."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--points", "--count", dest="points", type=int, default=3000)
-    options.add_argument("--seed", type=int, default=100)
-    given = options.parse_args()
-    logging.disable(logging.WARNING)  # every image is recovered, and says so
-    done = 0
-    for number in range(HISTORIES):
-        with tempfile.TemporaryDirectory() as folder:
-            points = given.points // HISTORIES
-            done += asyncio.run(cut(Path(folder), points=points, seed=given.seed + number, uploads=40))
-        print(f"\rpower cuts: {done} of {given.points} ", end="", file=sys.stderr, flush=True)
-    print(f"\npower cuts: {done}, nothing acknowledged was lost")
-    return 0
+async def search(count: int, *, seed: int = _run.SEED, first: int = 0, tell=lambda _found: None) -> _run.Findings:
+    """Histories from `first` on until `count` cuts are done; a history ends at the first cut that loses something."""
+    found, number = _run.Findings("power cuts"), first
+    while found.ran < count:
+        points = min(POINTS, count - found.ran)
+        with tempfile.TemporaryDirectory(prefix="huizhen-fuzz-") as folder:
+            try:
+                await cut(Path(folder), points=points, seed=seed + number, uploads=40)
+            except Exception as error:
+                found.fail(f"history {number}: {type(error).__name__}: {error} {getattr(error, '__notes__', '')}")
+        found.ran += points
+        found.seen["histories"] += 1
+        number += 1
+        tell(found)
+    return found
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_run.main(__doc__, 3000, search))

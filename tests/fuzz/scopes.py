@@ -14,7 +14,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +26,10 @@ from dicom.network.records import parse_record, record, write_record
 from dicom.network.scu import open_association
 from dicom.network.terms import NetworkLimits
 from tests.fuzz import _run
+from tests.fuzz._changes import change
 from tests.fuzz._ground import Doors, Ground
-from tests.fuzz._world import WHO, Thing, imagine
+from tests.fuzz._world import GUESTS, WHO, Thing, imagine
 
-MEMORY = "/dev/shm"
 AT_ONCE = 6
 A_CITY = 40  # worlds in one application; those before must not be seen either
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
@@ -45,8 +44,12 @@ def several(row: dict, tag: str) -> set:
     return set(row.get(tag, {}).get("Value", []))
 
 
-UID = {"studies": "0020000D", "series": "0020000E", "instances": "00080018"}
-KEY = {"studies": "study", "series": "series", "instances": "sop"}
+# A series may stand in two studies: as one organisation holds it, and where another has moved it.
+UID = {"studies": ("0020000D",), "series": ("0020000D", "0020000E"), "instances": ("0020000D", "0020000E", "00080018")}
+
+
+def key(level: str, thing: Thing) -> tuple[str, ...]:
+    return (thing.study, thing.series, thing.sop)[: len(UID[level])]
 
 
 def check(condition: bool, who: str, what: str) -> None:
@@ -56,7 +59,7 @@ def check(condition: bool, who: str, what: str) -> None:
 async def search(doors: Doors, who: str, level: str, path: str, may: list[Thing], chance) -> None:
     """One QIDO-RS request: exactly what is permitted, its counts, its names, and a warning only where more is permitted."""
     most = doors.ground.archive.limits.query_rows
-    expected = {getattr(x, KEY[level]) for x in may}
+    expected = {key(level, x) for x in may}
     limit, offset = chance.choice([None, None, 1, 3]), chance.choice([0, 0, 1])
     asks = ([f"limit={limit}"] if limit is not None else []) + ([f"offset={offset}"] if offset else [])
     narrowed = chance.random() < 0.3
@@ -71,7 +74,7 @@ async def search(doors: Doors, who: str, level: str, path: str, may: list[Thing]
     if status not in {200, 204}:
         check(not may and status in {403, 404}, who, what)
         return
-    found = [value(row, UID[level]) for row in rows]
+    found = [tuple(value(row, tag) for tag in UID[level]) for row in rows]
     check(len(set(found)) == len(found), who, f"{what} names something twice")
     check(set(found) <= expected, who, f"{what} shows {set(found) - expected}")
     wanted = min(limit or most, most)
@@ -84,7 +87,7 @@ async def search(doors: Doors, who: str, level: str, path: str, may: list[Thing]
         if "exceeded" in headers.get("Warning", ""):
             check(len(expected) - offset > wanted, who, f"{what} warns of what is not permitted")
     for row in rows:
-        mine = [x for x in may if getattr(x, KEY[level]) == value(row, UID[level])]
+        mine = [x for x in may if key(level, x) == tuple(value(row, tag) for tag in UID[level])]
         if level == "studies":
             check(value(row, "00201208") == len({x.sop for x in mine}), who, f"{what} counts {value(row, '00201208')}")
             check(value(row, "00201206") == len({x.series for x in mine}), who, f"{what} series {value(row, '00201206')}")
@@ -93,7 +96,7 @@ async def search(doors: Doors, who: str, level: str, path: str, may: list[Thing]
             check(value(row, "00201209") in {None, len({x.sop for x in mine})}, who, f"{what} counts {value(row, '00201209')}")
 
 
-async def retrieve(doors: Doors, who: str, may: list[Thing], listed: list[Thing], chance) -> None:
+async def retrieve(doors: Doors, who: str, may: list[Thing], listed: list[Thing], given: list[Thing], chance) -> None:
     """WADO-RS and WADO-URI of what is there and of what is not: given where it is permitted, else as if it were not."""
     world = doors.world
     for study in world.studies:
@@ -109,17 +112,16 @@ async def retrieve(doors: Doors, who: str, may: list[Thing], listed: list[Thing]
         if chance.random() < 0.3:
             status, _, body = await doors.get(who, base, 'multipart/related; type="application/dicom"')
             sops = {x.sop for x in world.held if x.study == study and x.sop.encode() + b"\x00" * (len(x.sop) % 2) in body} if status == 200 else set()
-            check(sops == {x.sop for x in mine}, who, f"{study} file {status} {sops}")
+            check(sops == {x.sop for x in given if x.study == study}, who, f"{study} file {status} {sops}")
         if chance.random() < 0.3:
             status, _, _ = await doors.get(who, base + chance.choice(["/rendered", "/thumbnail"]), "image/jpeg")
             check((status == 200) == bool(mine), who, f"{study} picture {status}")
     for thing in chance.sample(world.held, min(3, len(world.held))):
-        mine = any(x.sop == thing.sop for x in may)
-        read = any(x.sop == thing.sop for x in listed)
+        mine, read, own = (any(key("instances", x) == key("instances", thing) for x in seen) for seen in (may, listed, given))
         base = f"/dicom-web/studies/{thing.study}/series/{thing.series}/instances/{thing.sop}"
         rest, accept, allowed = chance.choice([
             ("/metadata", "application/dicom+json", read), ("/frames/1", "*/*", mine), ("/rendered", "image/jpeg", mine),
-            ("/thumbnail", "image/jpeg", mine), ("/bulkdata/7FE00010", "*/*", mine), ("", 'multipart/related; type="application/dicom"', mine),
+            ("/thumbnail", "image/jpeg", mine), ("/bulkdata/7FE00010", "*/*", mine), ("", 'multipart/related; type="application/dicom"', own),
             ("/frames/1/rendered", "image/jpeg", mine), ("?uri", "image/jpeg", mine),
         ])  # fmt: skip
         path = base + rest
@@ -218,7 +220,7 @@ async def device(doors: Doors, place: int, may: list[Thing], chance) -> None:
 
 async def look(doors: Doors, who: str, chance) -> None:
     """Everything one of them may ask."""
-    may, listed = doors.world.permitted(who, pixels=True), doors.world.permitted(who, pixels=False)
+    may, listed, given = (doors.world.permitted(who, purpose) for purpose in ("pixels", "list", "download"))
     if who.startswith("device"):
         await device(doors, int(who[-1]), may, chance)
         return
@@ -228,26 +230,28 @@ async def look(doors: Doors, who: str, chance) -> None:
         inside = [x for x in listed if x.study == study]
         await search(doors, who, "series", f"/dicom-web/studies/{study}/series", inside, chance)
         await search(doors, who, "instances", f"/dicom-web/studies/{study}/instances", inside, chance)
-    await retrieve(doors, who, may, listed, chance)
+    await retrieve(doors, who, may, listed, given, chance)
 
 
 async def one(ground: Ground, found: _run.Findings, seed: int, number: int) -> None:
-    """One world, some of its people, and some again after a share has ended."""
+    """One world, some of its people, and they again after things have happened."""
     world, chance, files = imagine(seed, number)
     doors = await ground.build(world, chance, files)
-    looked = chance.sample(WHO, 4)
+    looked, after = chance.sample(WHO, 4), ""
     if "doctor" not in looked and chance.random() < 0.5:
-        looked[0] = chance.choice(["doctor", "expert"])
+        looked[0] = chance.choice(["doctor", "expert", *GUESTS])
     try:
         for who in looked:
             await look(doors, who, chance)
             found.seen[who] += 1
-        await ground.revoke(doors, chance)
-        for who in {"doctor", "expert"} & set(looked):
+        happened = await change(doors, chance)
+        found.seen.update(happened)
+        after = f" after {happened}"
+        for who in looked:
             await look(doors, who, chance)
-            found.seen["after a share ended"] += 1
+            found.seen["again"] += 1
     except Exception as error:
-        found.fail(f"world {number}: {type(error).__name__}: {error}")
+        found.fail(f"world {number}{after}: {type(error).__name__}: {error}")
     finally:
         await doors.close()
     found.ran += 1
@@ -258,8 +262,7 @@ async def explore(count: int, *, seed: int = _run.SEED, first: int = 0, tell=lam
     """Run `count` worlds from `first` on."""
     found = _run.Findings("worlds")
     for start in range(first, first + count, A_CITY):
-        # Whether a commit is durable is not asked here, so the memory will do where there is such a folder.
-        with tempfile.TemporaryDirectory(prefix="huizhen-fuzz-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+        with _run.scratch() as folder:
             async with Ground(Path(folder)) as ground:
                 # In every other city a search is capped at two rows, so that the warning is reached.
                 if start // A_CITY % 2:
@@ -276,12 +279,5 @@ async def explore(count: int, *, seed: int = _run.SEED, first: int = 0, tell=lam
     return found
 
 
-def main() -> int:
-    """Status 1 where anything failed."""
-    given = _run.options(__doc__, 1000).parse_args()
-    found = asyncio.run(explore(given.count, seed=given.seed, first=given.first, tell=lambda x: _run.progress(x, given.count)))
-    return _run.ended(found)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_run.main(__doc__, 1000, explore))

@@ -20,8 +20,8 @@ from server import keys
 from server.app import create_app
 from server.auth.passwords import Passwords
 from server.serving import runner_of
-from server.settings import Settings
-from tests.chromium import Chromium
+from server.settings import Ice, Media, Recorder, Settings
+from tests.chromium import KEEP_PICTURE, Chromium
 from tests.city import PASSWORD, City, build_city
 
 
@@ -40,7 +40,7 @@ def write_speech(path: Path) -> Path:
     return path
 
 
-def build_case(uow, city: City) -> m.ConsultationId:
+def build_case(uow, city: City, *, number: str = "HZ20261122-0001") -> m.ConsultationId:
     """A consultation of the city's doctor and expert that is checked in, with two questions."""
     patient = p.PatientId(uow.new_id())
     uow.patients.add(p.Patient(
@@ -49,7 +49,7 @@ def build_case(uow, city: City) -> m.ConsultationId:
     ))
     identity = m.ConsultationId(uow.new_id())
     uow.consultations.add(m.Consultation(
-        id=identity, number="HZ20261122-0001", patient=patient, organisation=OrganisationId(city.clinic),
+        id=identity, number=number, patient=patient, organisation=OrganisationId(city.clinic),
         requested_by=city.doctor.membership, service=m.Service.CLINICAL, mode=m.Mode.LIVE,
         target_organisation=city.hospital, target_membership=city.expert.membership, state=m.State.CHECKED_IN,
         state_since=uow.now, created_at=uow.now,
@@ -75,10 +75,13 @@ class Stage:
 
     data: Path
     passwords: Passwords
-    settings: Settings | None = None
+    ice: Ice = field(default_factory=Ice)
+    media: Media = field(default_factory=Media)
+    recording: Recorder = field(default_factory=Recorder)
     city: City | None = None
     consultation: m.ConsultationId | None = None
     port: int = 0
+    gate: int = 0                # a port that passes on to ours, which browsers take instead
     runner: web.AppRunner | None = None
     app: web.Application | None = None
     contexts: dict[str, BrowserContext] = field(default_factory=dict)
@@ -86,11 +89,15 @@ class Stage:
 
     @property
     def url(self) -> str:
-        return f"http://localhost:{self.port}"
+        return f"http://localhost:{self.gate or self.port}"
 
     async def start(self) -> None:
         self.app = create_app(
-            Settings(data=self.data, host="127.0.0.1", port=self.port), passwords=self.passwords
+            Settings(
+                data=self.data, host="127.0.0.1", port=self.port, ice=self.ice, media=self.media,
+                recording=self.recording,
+            ),
+            passwords=self.passwords,
         )
         self.runner = runner_of(self.app)
         await self.runner.setup()
@@ -110,13 +117,18 @@ class Stage:
     async def state(self) -> m.State:
         return (await self.app[keys.WORK].read(lambda uow: uow.consultations.get(self.consultation))).state
 
-    async def open(self, browser: Browser, who: str, *, size=(1366, 768), permissions=True, lang="zh") -> Page:
-        """A signed-in page of the room for one person."""
+    async def open(
+        self, browser: Browser, who: str, *, size=(1366, 768), permissions=True, lang="zh", path: str = "",
+        keep_picture=True,
+    ) -> Page:
+        """A signed-in page of the room (or of another path) for one person."""
         context = await browser.new_context(
             viewport={"width": size[0], "height": size[1]}, locale="zh-CN" if lang == "zh" else "en-GB",
             permissions=["camera", "microphone"] if permissions else [],
         )
         self.contexts[who] = context
+        if keep_picture:
+            await context.add_init_script(KEEP_PICTURE)
         person = getattr(self.city, who)
         answer = await context.request.post(
             f"{self.url}/api/login", data={"login": person.login, "password": PASSWORD}, headers={"Origin": self.url}
@@ -125,7 +137,7 @@ class Stage:
         page = await context.new_page()
         page.on("console", lambda line: self.note(who, line.type, line.text))
         page.on("pageerror", lambda error: self.note(who, "error", str(error)))
-        await page.goto(f"{self.url}/consultations/{self.consultation}/room")
+        await page.goto(self.url + (path or f"/consultations/{self.consultation}/room"))
         return page
 
     def note(self, who: str, kind: str, text: str) -> None:
@@ -141,10 +153,14 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    tmp_path: Path, passwords: Passwords, shared: Browser | None = None, *, flags: tuple[str, ...] = ()
+    tmp_path: Path, passwords: Passwords, shared: Browser | None = None, *, flags: tuple[str, ...] = (),
+    ice: Ice | None = None, media: Media | None = None, recording: Recorder | None = None,
 ) -> AsyncIterator[tuple[Stage, Browser]]:
     """A stage before a browser with a speaking microphone: the shared one, or one of its own with `flags` more."""
-    stage = Stage(data=tmp_path / "data", passwords=passwords)
+    stage = Stage(
+        data=tmp_path / "data", passwords=passwords, ice=ice or Ice(), media=media or Media(),
+        recording=recording or Recorder(),
+    )
     await stage.start()
     await stage.build()
     own = None if shared else speaking_chromium(tmp_path, *flags)
@@ -190,10 +206,13 @@ async def flows(page: Page) -> dict:
     """Waits until decoded frames and audio energy have risen from now on; the later reading."""
     await until(page, "window.room.call?.peer.state === 'connected'")
     before = await page.evaluate(STATS)
-    await until(
-        page,
-        f"""async (before) => {{ const now = await ({STATS})(); return now.frames > before.frames + 5
-            && now.energy > before.energy; }}""",
-        arg=before,
-    )
+    try:
+        await until(
+            page,
+            f"""async (before) => {{ const now = await ({STATS})(); return now.frames > before.frames + 5
+                && now.energy > before.energy; }}""",
+            arg=before,
+        )
+    except AssertionError as error:
+        raise AssertionError(f"{error}\nbefore: {before}\nnow: {await page.evaluate(STATS)}") from None
     return await page.evaluate(STATS)

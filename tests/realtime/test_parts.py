@@ -48,6 +48,16 @@ class TestReplay:
 
 
 class TestLimiter:
+    def test_more_frames_than_all_families_may_send_are_not_even_read(self):
+        limiter = Limiter(0.0)
+        most = sum(rate.burst for rate in s.RATES.values())
+        heard = [limiter.hear(0.0) for _ in range(2000)]
+        assert most <= heard.count(True) < 2000
+        assert heard == sorted(heard, reverse=True)
+        later = Limiter(0.0)
+        per_second = round(sum(rate.per_second for rate in s.RATES.values()))
+        assert all(later.hear(second + at / per_second) for second in range(60) for at in range(per_second))
+
     def test_a_burst_passes_and_then_the_rate(self):
         limiter = Limiter(0.0)
         rate = s.RATES[s.Family.CHAT]

@@ -110,6 +110,37 @@ async def test_after_a_server_restart_both_are_back_within_five_seconds_without_
     await doctor.get_by_text("已送达").wait_for()
 
 
+async def test_an_invited_colleague_waits_reads_why_and_is_let_in_with_keys_alone(room):
+    stage, browser = room
+    expert = await stage.enter(await stage.open(browser, "expert"))
+    await expert.get_by_role("tab", name="成员").click()
+    await expert.get_by_label("邀请同事或专家").fill(stage.city.colleague.name)
+    found = expert.locator(".room-found li").filter(has_text=stage.city.colleague.name)
+    await found.get_by_role("button", name="邀请").press("Enter")
+    await expert.get_by_text("已邀请，还没有来").wait_for()
+    await expert.get_by_label("还要等多久").select_option("5")
+    await expert.get_by_label("说一句话").fill("正在看片")
+    await expert.get_by_label("说一句话").press("Enter")
+
+    guest = await stage.open(browser, "colleague", path="/")
+    await guest.locator("#alerts summary").click()
+    await guest.get_by_role("link", name="邀请您参加会诊").click()
+    await guest.locator("#enter").click()
+    await guest.get_by_text("正在看片").wait_for()
+    await guest.get_by_text("前后请您进入（约 5 分钟）").wait_for()
+    assert await guest.get_by_text("是否需要转上级医院").count() == 0
+
+    await expert.get_by_role("dialog").get_by_role("button", name="请进").press("Enter")
+    await guest.get_by_text("是否需要转上级医院").wait_for()       # what a guest reads while admitted
+    await until(guest, "window.room?.stage === 'in'")
+    await expert.locator(".room-people").get_by_text(stage.city.colleague.name).wait_for()
+    await expert.locator(".room-people").get_by_role("button", name="移出").press("Enter")
+    await expert.get_by_label("原因").fill("说完了")
+    await expert.get_by_role("dialog").get_by_role("button", name="移出").press("Enter")
+    await until(guest, "window.room.stage === 'closed'")
+    assert stage.problems == []
+
+
 async def test_a_refused_camera_leaves_a_voice_call_and_says_so(room):
     stage, browser = room
     doctor = await stage.open(browser, "doctor")
@@ -171,7 +202,7 @@ async def test_the_page_has_no_han_character_in_english_and_fits_a_phone(room):
     for tab in ("Imaging", "Questions", "Chat", "Material"):
         await doctor.get_by_role("tab", name=tab).click()
     text = await doctor.evaluate("""() => {
-        const own = ['.banner', '.topbar', '.room-questions', '.room-summary', '.room-name', '.room-phones'];
+        const own = ['.banner', '.topbar', '.room-questions', '.room-summary', '.room-name', '.room-phones', '[data-user]'];
         const copy = document.body.cloneNode(true);
         for (const node of copy.querySelectorAll([...own, 'script'].join())) node.remove();
         return copy.textContent + [...copy.querySelectorAll('*')].flatMap(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
-from aiohttp import ClientSession, ClientWebSocketResponse, web
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestServer
 
 from consult import attending
@@ -13,6 +13,7 @@ from consult import model as m
 from consult import patient as p
 from consult import people as o
 from server.settings import Ice, Settings
+from server.signalling import schema
 from server.signalling.rooms import Rooms
 from server.signalling.socket import Socket
 from tests.domain.fakes import NOON, FakeUnitOfWork
@@ -39,7 +40,7 @@ class World:
         return self.actors[name]
 
     def invite(self, name: str) -> None:
-        """A guest by name."""
+        """A guest by name, who has used the invitation."""
         self.uow.consultations.add_participant(m.Participant(
             consultation=CASE, membership=self[name].membership, part=m.Part.GUEST, since=self.uow.now
         ))
@@ -263,6 +264,16 @@ class Hall:
         """(left at, reason) of every stay of a seat."""
         stays = self.world.uow.meetings.attendances(m.SessionId(self.session))
         return [(x.left_at, x.reason) for x in stays if x.seat == self.seat(who).id]
+
+
+async def closed_with(browser, code: schema.Close) -> dict:
+    """Reads on until the socket ends; it must say why and use the code's number."""
+    last = {}
+    while (message := await browser.ws.receive(timeout=45)).type is WSMsgType.TEXT:
+        last = message.json()
+    assert last == {"type": "closed", "code": code.value}
+    assert browser.ws.close_code == schema.CLOSE_CODES[code]
+    return last
 
 
 def turn_settings() -> Settings:

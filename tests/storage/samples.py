@@ -6,6 +6,7 @@ from consult import model as m
 from consult import patient as p
 from consult import people as o
 from consult.feedback_entry import Adoption, FeedbackEntry, Outcome, Side
+from consult.recording_state import Kind, Recording, RecordingEvent
 
 T0 = datetime(2026, 11, 20, 1, 2, 3, 456789, tzinfo=UTC)
 
@@ -156,6 +157,14 @@ def audit(action="read", **more):
         "outcome": "ok", "request_id": "q1", "detail": {"why": "会诊", "frames": 3, "share": 0.25},
     } | more
     return m.AuditRow(action=action, **values)
+
+
+def with_recording(uow):
+    uow.meetings.add_session(m.Session(id="q1", consultation="c1", n=1, opened_by=EXPERT, opened_at=T0))
+    uow.recordings.add(
+        Recording(id="v1", consultation="c1", session="q1", asked_by=EXPERT, asked_at=T0, key="sealed")
+    )
+    uow.recordings.append(RecordingEvent(id="v1#1", recording="v1", n=1, at=T0, kind=Kind.ASKED, mark="mark"))
 
 
 def with_consultation(uow, id="c1", **more):

@@ -135,6 +135,32 @@ def test_a_membership_takes_a_part_once_at_a_time(store):
     assert len(store.read(lambda u: u.consultations.participants("c1", past=True))) == 3
 
 
+def test_invitations_are_the_open_parts_that_end_by_themselves(store):
+    store.run(s.with_consultation)
+    early, late = s.after(hours=1), s.after(hours=2)
+    for membership, end in ((s.COLLEAGUE, late), (s.EXPERT, early)):
+        guest = s.participant(membership, m.Part.GUEST, expires_at=end, invited_by=s.DOCTOR)
+        store.run(lambda u, guest=guest: u.consultations.add_participant(guest))
+    store.run(lambda u: u.consultations.add_participant(s.participant()))
+
+    def who(**wanted):
+        return [x.membership for x in store.read(lambda u: u.consultations.invitations(**wanted))]
+
+    assert who() == [s.EXPERT, s.COLLEAGUE]
+    assert who(before=early) == [s.EXPERT]
+    assert who(membership=s.COLLEAGUE) == [s.COLLEAGUE]
+    assert who(membership=s.DOCTOR) == []
+
+    def as_guest(membership):
+        return [x.id for x in store.read(lambda u: u.consultations.as_guest(membership))]
+
+    assert as_guest(s.EXPERT) == ["c1"]
+    assert as_guest(s.DOCTOR) == []
+    store.run(lambda u: u.consultations.end_participant("c1", s.EXPERT, m.Part.GUEST, at=early))
+    assert who() == [s.COLLEAGUE]
+    assert as_guest(s.EXPERT) == []
+
+
 def test_ending_a_part_or_share_nobody_holds_does_nothing(store):
     store.run(s.with_consultation)
     store.run(lambda u: u.consultations.end_participant("c1", s.DOCTOR, m.Part.EXPERT, at=s.T0))

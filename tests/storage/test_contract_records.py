@@ -6,6 +6,8 @@ import pytest
 
 from consult import model as m
 from consult.errors import Conflict, NotFound, Stale
+from consult.line_sums import SeatLine
+from consult.recording_state import Moment
 from tests.storage import samples as s
 
 
@@ -40,6 +42,19 @@ def test_one_session_runs_at_a_time_and_ended_ones_stay(store):
         store.run(lambda u: u.meetings.save_session(ended))
     with pytest.raises(NotFound):
         store.read(lambda u: u.meetings.session("q9"))
+
+
+def test_what_was_counted_of_a_seats_line_is_replaced_by_the_later_sum(store):
+    store.run(with_session)
+    store.run(lambda u: u.meetings.add_seat(seat()))
+    assert store.read(lambda u: u.meetings.line("t1")) is None
+    first = SeatLine(seat="t1", session="q1", setup_ms=900, video_ms=30_000, rtt=(1, 2), received=2**40)
+    store.run(lambda u: u.meetings.put_line(first))
+    assert store.read(lambda u: u.meetings.line("t1")) == first
+    whole = first.plus(first)
+    store.run(lambda u: u.meetings.put_line(whole))
+    assert list(store.read(lambda u: u.meetings.lines("q1"))) == [whole]
+    assert list(store.read(lambda u: u.meetings.lines("q2"))) == []
 
 
 def test_a_membership_has_one_seat_in_a_session(store):
@@ -257,3 +272,18 @@ def test_the_clinic_tells_of_a_day_once_and_an_expert_rates_once(store, again):
         store.run(lambda u: u.feedback.add(again))
     store.run(lambda u: u.feedback.add(s.rating("y3", by=s.SECOND)))
     assert len(store.read(lambda u: u.feedback.of("c1"))) == 3
+
+
+def test_what_was_shown_in_a_recording_is_counted_until_its_limit_and_forgotten_with_it(store):
+    store.run(s.with_consultation)
+    store.run(s.with_recording)
+    assert store.read(lambda u: u.recordings.moments_kept("v1")) == (0, 0, False)
+    rows = [Moment(id=f"w{n}", recording="v1", n=n, at=s.after(seconds=n), sealed="密封" * n) for n in (1, 2)]
+    store.run(lambda u: u.recordings.add_moments(rows))
+    assert list(store.read(lambda u: u.recordings.moments("v1"))) == rows
+    assert store.read(lambda u: u.recordings.moments_kept("v1")) == (2, 6, False)
+    last = Moment(id="w3", recording="v1", n=3, at=s.after(seconds=3), sealed="")
+    store.run(lambda u: u.recordings.add_moments([last]))
+    assert store.read(lambda u: u.recordings.moments_kept("v1")) == (3, 6, True)
+    store.run(lambda u: u.recordings.forget_moments("v1"))
+    assert list(store.read(lambda u: u.recordings.moments("v1"))) == []

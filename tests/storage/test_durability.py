@@ -39,7 +39,7 @@ WRITER = """
 import sys
 from server import work
 from server.storage import engine, migrations
-work.CHECKPOINT_ABOVE = 1
+work.CHECKPOINT_ABOVE = engine.CHECKPOINT_AFTER = 1
 from tests.storage import samples as s
 
 database = engine.open(sys.argv[1])

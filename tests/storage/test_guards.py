@@ -9,10 +9,11 @@ from consult.errors import Conflict, NotFound
 from server.storage.errors import Broken, Refused, StorageUnavailable
 from server.storage.tables import consultation, report_pdf, report_version, signature
 from server.storage.tables_more import INSERT_ONLY, audit, event, feedback
+from server.storage.tables_recordings import recording_event
 from server.storage.unit import verify_audit
 from tests.storage import samples as s
 
-TABLES = {t.name: t for t in (report_version, report_pdf, signature, event, audit, feedback)}
+TABLES = {t.name: t for t in (report_version, report_pdf, signature, event, audit, feedback, recording_event)}
 
 
 def fill(uow):
@@ -20,6 +21,7 @@ def fill(uow):
     uow.events.append(s.event())
     uow.feedback.add(s.feedback())
     uow.audit.append(s.audit())
+    s.with_recording(uow)
 
 
 def test_every_insert_only_table_is_tried_here():

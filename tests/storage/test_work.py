@@ -188,6 +188,30 @@ def test_the_log_is_emptied_by_a_checkpoint_and_at_the_end(tmp_path, monkeypatch
     connection.close()
 
 
+def test_a_log_that_once_was_large_is_not_moved_at_every_commit(tmp_path, monkeypatch):
+    from server import work
+    from server.storage import engine
+    from tests.storage.stores import SqlStore
+
+    monkeypatch.setattr(work, "CHECKPOINT_ABOVE", 200_000)
+    store = SqlStore(f"sqlite:///{tmp_path}/a.db")
+    monkeypatch.setattr(engine, "CHECKPOINT_AFTER", 10)
+    seen = []
+    undo = faults.add_hook(seen.append)
+
+    def step():
+        store.run(lambda u: u.audit.append(s.audit("step")))
+
+    while "checkpoint" not in seen:
+        step()
+    seen.clear()
+    for _ in range(45):
+        step()
+    undo()
+    assert 1 <= seen.count("checkpoint") <= 6
+    store.close()
+
+
 def test_a_full_disk_is_said_and_nothing_is_written(tmp_path):
     from tests.storage.stores import SqlStore
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from server import cli
@@ -28,6 +30,17 @@ def test_check_says_that_a_folder_is_not_there(tmp_path, capsys):
     assert lines["settings"].startswith("ok")
 
 
+@pytest.fixture
+def own_logging():
+    """A server that begins writes its log to standard error, which here is the test's own and soon closed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

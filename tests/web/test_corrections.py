@@ -8,6 +8,7 @@ import pydicom
 import pytest
 
 from consult import model as m
+from consult.errors import NotFound
 from server import correcting, keys
 from server.dicomweb.ports import ARCHIVE
 from tests.archive.files import make
@@ -139,3 +140,23 @@ async def test_a_correction_that_was_cut_off_is_finished_as_the_archive_says(
     rows = (await get(technician, "/api/corrections"))[1]["corrections"]
     assert {row["kind"]: row["state"] for row in rows} == {"patient": "done", "merge": "refused"}
     assert (await get(technician, f"/api/studies/{A}"))[1]["patient"]["id"] == second
+
+
+async def test_a_correction_that_cannot_be_finished_holds_up_no_other(
+    technician, app, people, monkeypatch  # noqa: F811 fixtures
+):
+    _, second, _ = people
+    await two_studies(technician)
+    follow = correcting._follow
+
+    def half(uow, *, actor, row):
+        if row.kind == "patient":
+            raise NotFound(kind="patient")
+        return follow(uow, actor=actor, row=row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(correcting, "_follow", half)
+        assert (await correct(technician, "patient", A, patient=second))[0] == 404
+        assert (await correct(technician, "merge", B, target=A))[0] == 201
+    rows = (await get(technician, "/api/corrections"))[1]["corrections"]
+    assert {row["kind"]: row["state"] for row in rows} == {"patient": "done", "merge": "done"}

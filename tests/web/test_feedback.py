@@ -122,7 +122,7 @@ def test_refusals_have_their_english():
         assert translate(text, "en") != text
 
 
-async def test_the_clock_asks_the_clinic_and_archives(app, city, case):
+async def test_the_clock_asks_the_clinic_and_archives(app, open_browser, case):
     work = app[keys.WORK]
     plan(app)
     assert {"ask_for_feedback", "archive_unanswered"} <= set(app[keys.TASKS].names)

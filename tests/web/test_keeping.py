@@ -17,7 +17,8 @@ from server.app import create_app
 from server.dicomweb.ports import ARCHIVE
 from server.keeping import KEEPING
 from server.serving import runner_of, start_control
-from server.settings import Keeping, Settings, Uploads, archive_limits, load_settings
+from server.settings import Keeping, Settings, Uploads, archive_limits
+from server.settings_reading import load_settings
 from server.storage import engine, migrations
 from tests.archive.conftest import seen_by
 from tests.archive.files import make

@@ -12,7 +12,8 @@ import pytest
 
 from server import cli, i18n, keys
 from server.control import CommandRefused, control_app, run_directly
-from server.settings import Room, Settings, SettingsError, clinical_rules, load_settings
+from server.settings import Room, Settings, SettingsError, clinical_rules
+from server.settings_reading import load_settings
 from server.tls import lan_certificate, server_context
 from tests.city import PASSWORD
 from tests.conftest import sign_in
@@ -37,6 +38,7 @@ def test_deadlines_of_the_settings_reach_the_clinical_rules():
     found = load_settings(environment={"HUIZHEN_DEADLINES__STAT_ACCEPT_MINUTES": "7", "HUIZHEN_DEADLINES__HOLIDAYS": "2026-10-01"})
     rules = clinical_rules(found)
     assert clinical_rules(Settings(room=Room(lost_minutes=7))).lost_seat == timedelta(minutes=7)
+    assert clinical_rules(Settings(room=Room(invitation_minutes=9))).invitation == timedelta(minutes=9)
     assert rules.deadlines.stat_accept == timedelta(minutes=7)
     assert not rules.calendar.is_working(date(2026, 10, 1))
 

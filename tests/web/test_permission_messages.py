@@ -35,6 +35,7 @@ state          +      +      +     o
 hand           +      +      +     o
 chat           +      +      +     o
 quality        +      +      +     o
+tally          +      +      +     o
 view           +      +      +     o
 cursor         +      +      +     o
 annotation     +      +      +     o
@@ -43,9 +44,17 @@ ice            +      +      +     +
 admit          x      +      x     o
 lock           x      +      x     o
 remove         x      +      x     o
+invite         +      +      x     o
+uninvite       +      +      x     o
+chair          x      +      x     o
+waiting        x      +      x     o
 phone          +      +      x     o
 undo_finish    +      +      x     o
 finish         +      +      x     o
+record_ask     +      +      x     o
+record_declare +      +      +     o
+record_answer  +      +      +     o
+record_stop    +      +      x     o
 leave          +      +      +     +
 """
 FIELDS = {
@@ -55,7 +64,9 @@ FIELDS = {
     "path": {"to": "$to", "path": "direct"}, "state": {"mic": True, "camera": False}, "hand": {"up": True},
     "chat": {"client_id": "c", "text": "x"}, "quality": {"of": "$to"}, "view": {"body": {}}, "cursor": {"body": {}},
     "annotation": {"body": {}}, "snapshot": {"body": {}}, "admit": {"seat": "$waiting"}, "lock": {"locked": False},
-    "remove": {"seat": "$waiting"},
+    "remove": {"seat": "$waiting"}, "invite": {"membership": "nobody"}, "uninvite": {"membership": "nobody"},
+    "chair": {"seat": "$to"}, "waiting": {"minutes": 5, "text": "x"},
+    "record_declare": {"people": []}, "record_answer": {"person": "self", "answer": "given", "words": "1"},
 }
 UNNUMBERED = {"hello", "ping", "ack", "quality", "view", "cursor"}
 REFUSED = {"not_allowed": "x", "not_in": "o"}

@@ -5,6 +5,7 @@ The tables, and what their cells mean, stand in permissions.txt. Nothing here is
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -20,13 +21,17 @@ from sqlalchemy import Connection
 from consult import model as m
 from consult import patient as p
 from consult.people import OrganisationId, Role
+from consult.recording_state import Recording, Stage
 from consult.signing import frozen_content
 from dicom.specimens import shipped
 from server import keys
 from server.dicomweb.ports import ARCHIVE
+from server.recording.conducting import owner
 from server.routes import all_routes
+from server.sealing import seal
 from server.storage.devices import DeviceRow
 from server.storage.forwards import Destination, Rule
+from server.storage.removals import Hold, Removal, RemovalStudy
 from server.storage.tokens import ApiToken
 from server.storage.uploads import Upload
 from tests.city import City, add_person
@@ -83,7 +88,7 @@ class Scene:
         return path.format(**{**things, **values})
 
 
-def place(uow, city: City, situation: str, blob: str) -> dict[str, str]:
+def place(uow, city: City, situation: str, blob: str, folder: Path) -> dict[str, str]:
     """One consultation with everything that hangs on it."""
     local = situation != "other"
     clinic = city.clinic if local else city.other_clinic
@@ -123,11 +128,17 @@ def place(uow, city: City, situation: str, blob: str) -> dict[str, str]:
     made["document"] = uow.new_id()
     uow.consultations.add_document(m.Document(
         id=made["document"], consultation=case, kind="document", title="x", media_type="image/png",
-        digest=blob, size=1, added_by=doctor.membership, added_at=since,
+        digest=blob, original=blob, size=1, added_by=doctor.membership, added_at=since,
     ))
     made["session"] = uow.new_id()
     uow.meetings.add_session(m.Session(
         id=made["session"], consultation=case, n=1, opened_by=doctor.membership, opened_at=since, ended_at=since
+    ))
+    made["recording"] = uow.new_id()
+    uow.recordings.add(Recording(
+        id=made["recording"], consultation=case, session=made["session"], asked_by=doctor.membership, asked_at=since,
+        key=seal(folder, base64.b64encode(bytes(32)).decode(), owner=owner(made["recording"])), stage=Stage.READY,
+        stopped_at=since,
     ))
     made["report"] = uow.new_id()
     content = {"findings": "x", "key_images": [{"document": blob}]}
@@ -141,6 +152,11 @@ def place(uow, city: City, situation: str, blob: str) -> dict[str, str]:
     uow.uploads.add(Upload(
         id=made["upload"], organisation=clinic, membership=technician.membership, size=10, created_at=since,
         touched_at=since,
+    ))
+    made["picture"] = uow.new_id()
+    uow.uploads.add(Upload(
+        id=made["picture"], organisation=clinic, membership=doctor.membership, consultation=case, kind="film", size=10,
+        created_at=since, touched_at=since,
     ))
     return {key: str(value) for key, value in made.items()}
 
@@ -205,7 +221,7 @@ async def scene(app, city, password_hash) -> Scene:
         ):
             add_person(uow, city, key, where, role, "某人", (), password_hash)
         blob = app[keys.BLOBS].put(picture.getvalue())
-        return {x: place(uow, city, x, blob) for x in SITUATIONS}
+        return {x: place(uow, city, x, blob, app[keys.SETTINGS].key_folder) for x in SITUATIONS}
 
     made = Scene(city)
     made.things = await app[keys.WORK].run(build)
@@ -229,6 +245,7 @@ async def scene(app, city, password_hash) -> Scene:
 ABOUT_ONESELF = {
     "/api/organisations/{id}": "clinic", "/api/memberships/{id}": "membership", "/api/staff/{id}": "staff",
     "/api/devices/{id}": "device", "/api/forward-destinations/{id}": "destination", "/api/forward-rules/{id}": "rule", "/api/fetch/{id}": "job", "/api/tokens/{id}": "token",
+    "/api/removals/{id}": "removal", "/api/holds/{id}": "hold",
 }
 PNG = "data:image/png;base64,AAAA"
 
@@ -349,6 +366,19 @@ def forwarding_of(uow, organisation) -> None:
     uow.forwards.add_rule(Rule(id="fr", destination="fd", **at))
 
 
+def removing_of(uow, city: City) -> None:
+    """A proposal to remove a study, and a legal hold."""
+    by = {"organisation": city.clinic, "reason": "x"}
+    study = RemovalStudy(
+        id="rs", removal="rm", organisation=city.clinic, study_uid="1.2.826.9", study_date="", modalities=("CT",),
+        series=1, instances=1,
+    )
+    uow.removals.add(Removal(
+        id="rm", proposed_by=city.technician.membership, proposed_at=uow.now, expires_at=uow.now + timedelta(days=1), **by
+    ), [study])
+    uow.removals.add_hold(Hold(id="rh", study_uid="1.2.826.9", set_by=city.technician.membership, set_at=uow.now, **by))
+
+
 async def test_everything_that_has_no_object(open_browser, app, asker, city, scene, monkeypatch):
     wrong = []
     await app[keys.WORK].run(lambda uow: uow.devices.add(DeviceRow(
@@ -360,9 +390,10 @@ async def test_everything_that_has_no_object(open_browser, app, asker, city, sce
         membership=city.clinic_admin.membership, created_at=uow.now, expires_at=uow.now + timedelta(days=1),
     )))
     await app[keys.WORK].run(forwarding_of, city.clinic)
+    await app[keys.WORK].run(removing_of, city)
     about = {
         "destination": "fd", "rule": "fr", "job": "none", "clinic": city.clinic, "membership": city.colleague.membership, "staff": city.colleague.staff, "device": "ct",
-        "token": "pacs",
+        "token": "pacs", "removal": "rm", "hold": "rh",
     }
     for n, person in enumerate([*PEOPLE, ""]):
         ask = await asker(person) if person else Asker(await open_browser(), monkeypatch)

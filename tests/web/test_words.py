@@ -53,8 +53,8 @@ def test_every_word_has_its_english(table, kind):
 
 def audited_actions() -> set[str]:
     """Every action code the sources hand to the audit: directly, or by name to what audits for them."""
-    kinds = r"(consultation|consent|document|order|patient|report|room|study|staff|membership|organisation|feedback|token|archive)"
-    no_actions = {".html", ".typ", ".id", ".pdf", ".bin", ".xml"}
+    kinds = r"(consultation|consent|document|order|patient|report|room|study|staff|membership|organisation|feedback|token|archive|recording)"
+    no_actions = {".html", ".typ", ".id", ".pdf", ".bin", ".xml", ".webm"}
     found = {f"study.{action}" for action in PURPOSES} - {"study.pixels"}        # pixels are opened: study.open
     for path in ROOT.glob("server/**/*.py"):
         if path.name == "audit_words.py":

@@ -14,6 +14,7 @@ export class Chat {
   constructor({ root, me, send, onUnread }) {
     Object.assign(this, { root, me, send, onUnread });
     this.lines = new Map(); // client_id → {line, node}
+    this.arrived = new Set(); // ids that reached the other before our own acknowledgement came
     this.unread = 0;
     this.list = el('ol', { class: 'room-chat-lines', tabindex: '0', 'aria-label': t('聊天记录'), role: 'log' });
     this.empty = el('p', { class: 'muted' }, t('还没有消息。消息会保存在这次会诊里。'));
@@ -41,7 +42,7 @@ export class Chat {
     try {
       const { id, at } = await this.send(line.client_id, line.text);
       entry.line = { ...line, id, at };
-      if (entry.state === 'sending') this.mark(entry, 'sent');
+      if (entry.state === 'sending') this.mark(entry, this.arrived.has(id) ? 'delivered' : 'sent');
     } catch (refused) {
       this.mark(entry, 'failed', (REFUSED[refused.code] ?? (() => t('没有发出去。')))());
     }
@@ -103,6 +104,7 @@ export class Chat {
   }
 
   delivered(id) {
+    this.arrived.add(id);
     for (const entry of this.lines.values()) if (entry.line.id === id && entry.state !== 'failed') this.mark(entry, 'delivered');
   }
 }

@@ -1,13 +1,14 @@
 // Camera and microphone: ask, switch, survive being unplugged, notice that somebody speaks while muted; a moving test
-// pattern where there is no camera.
+// pattern where there is no camera, a curtain where nobody shall see.
 import { t } from '../i18n.js';
+import { curtain, testPattern } from './canvas.js';
 import { Meter } from './meter.js';
+import { microphone } from './original.js';
 
 const KEY = 'huizhen:devices';
 const SPEAKING = -45; // dBFS
 const SPEAKING_TICKS = 8; // 0.8 s of speech while muted
 
-const AUDIO = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 const VIDEO = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } };
 
 const exact = (deviceId) => (deviceId ? { deviceId: { exact: deviceId } } : {});
@@ -29,48 +30,25 @@ export function deviceSentence(kind, error) {
   }
 }
 
-/** A canvas that moves and tells the time: what the other side sees is live. */
-export function testPattern(label) {
-  const canvas = document.createElement('canvas');
-  canvas.width = 640;
-  canvas.height = 360;
-  const ctx = canvas.getContext('2d');
-  const colours = ['#d9d9d9', '#d8d83c', '#3cd8d8', '#3cd83c', '#d83cd8', '#d83c3c', '#3c5ad8'];
-  const draw = () => {
-    colours.forEach((colour, at) => {
-      ctx.fillStyle = colour;
-      ctx.fillRect((at * 640) / 7, 0, 640 / 7 + 1, 260);
-    });
-    ctx.fillStyle = '#10151b';
-    ctx.fillRect(0, 260, 640, 100);
-    ctx.fillStyle = '#8fbaf5';
-    ctx.fillRect((performance.now() / 8) % 640, 262, 40, 8);
-    ctx.fillStyle = '#e7ecf2';
-    ctx.font = '24px system-ui, sans-serif';
-    ctx.fillText(`${label} ${new Date().toLocaleTimeString('sv')}`, 24, 320);
-  };
-  draw();
-  const timer = setInterval(draw, 66);
-  const [track] = canvas.captureStream(15).getVideoTracks();
-  const stop = track.stop.bind(track);
-  track.stop = () => { clearInterval(timer); stop(); };
-  track.pattern = true;
-  return track;
-}
-
 export class Devices {
-  /** onChange(): tracks or switches changed. onNotice(sentence, kind): tell the person. */
+  /**
+   * onChange(): tracks or switches changed. onNotice(sentence, kind, action): tell the person; action: {label, run}.
+   * `onOutput()`, set later: the sound goes over the chosen loudspeaker from now on.
+   */
   constructor({ onChange = () => {}, onNotice = () => {} } = {}) {
     Object.assign(this, { onChange, onNotice });
     this.audio = null;
     this.video = null;
+    this.screen = null; // goes in the place of the camera's picture
     this.errors = { audio: '', video: '' };
     this.muted = false;
     this.cameraOff = false;
     this.level = 0;
     this.spoke = 0;
     this.meterFn = () => {};
-    this.chosen = { audio: '', video: '', output: '', pattern: false, muted: false, cameraOff: false };
+    this.onOutput = () => {};
+    this.known = null; // ids of the microphones that were there when last looked
+    this.chosen = { audio: '', video: '', output: '', pattern: false, muted: false, cameraOff: false, original: false, curtain: false };
     try {
       Object.assign(this.chosen, JSON.parse(sessionStorage.getItem(KEY) ?? '{}'));
     } catch { /* a broken note of our own is no reason to stop */ }
@@ -88,37 +66,61 @@ export class Devices {
 
   /** Both devices at once (one question of the browser), else each alone; what fails leaves its sentence in `errors`. */
   async acquire() {
-    const wantVideo = !this.chosen.pattern && !this.cameraOff;
+    const wantVideo = !this.chosen.pattern && !this.cameraOff && !this.chosen.curtain;
     try {
       if (!navigator.mediaDevices?.getUserMedia) throw new DOMException('insecure', 'SecurityError');
       const stream = await navigator.mediaDevices.getUserMedia({
-        audio: { ...AUDIO, ...exact(this.chosen.audio) }, video: wantVideo ? { ...VIDEO, ...exact(this.chosen.video) } : false,
+        audio: { ...microphone(this.original), ...exact(this.chosen.audio) }, video: wantVideo ? { ...VIDEO, ...exact(this.chosen.video) } : false,
       });
       this.errors = { audio: '', video: '' };
       this.use('audio', stream.getAudioTracks()[0] ?? null);
-      this.use('video', stream.getVideoTracks()[0] ?? null);
+      if (wantVideo) this.take('video', stream.getVideoTracks()[0] ?? null);
     } catch {
       await this.acquireOne('audio');
       if (wantVideo) await this.acquireOne('video');
     }
-    if (this.chosen.pattern) this.usePattern();
+    if (!wantVideo) await this.openVideo();
+    this.onChange();
+    this.known ??= new Set((await this.list()).audio.map((device) => device.deviceId));
+  }
+
+  /** Again what a telephone call on this device has taken; the rest stays as it is. */
+  async regain() {
+    const { video } = this;
+    await this.acquireOne('audio');
+    if (!video || video.muted || video.readyState === 'ended') await this.openVideo();
     this.onChange();
   }
 
+  /** The picture as it was chosen: none, the curtain, the pattern or the camera. False when there is no camera. */
+  async openVideo() {
+    if (this.cameraOff) this.use('video', null);
+    else if (this.chosen.curtain) this.use('video', curtain(t('画面已遮挡')));
+    else if (this.chosen.pattern) this.use('video', testPattern(t('测试画面')));
+    else return this.acquireOne('video');
+    return true;
+  }
+
   async acquireOne(kind) {
-    const limits = kind === 'audio' ? AUDIO : VIDEO;
+    const limits = kind === 'audio' ? microphone(this.original) : VIDEO;
     for (const id of new Set([this.chosen[kind], ''])) {
       try {
         const stream = await navigator.mediaDevices.getUserMedia({ [kind]: { ...limits, ...exact(id) } });
         this.errors[kind] = '';
-        this.use(kind, stream.getTracks()[0]);
+        this.take(kind, stream.getTracks()[0]);
         return true;
       } catch (error) {
         this.errors[kind] = deviceSentence(kind, error);
       }
     }
-    this.use(kind, null);
+    this.take(kind, null);
     return false;
+  }
+
+  /** What getUserMedia gave: a camera that opens when the curtain has fallen is closed again. */
+  take(kind, track) {
+    if (kind === 'video' && this.chosen.curtain) track?.stop();
+    else this.use(kind, track);
   }
 
   use(kind, track) {
@@ -153,7 +155,7 @@ export class Devices {
     this.errors.video = '';
     this.chosen.pattern = true;
     this.cameraOff = false;
-    this.use('video', testPattern(t('测试画面')));
+    this.openVideo();
     this.remember();
     this.onChange();
   }
@@ -165,10 +167,47 @@ export class Devices {
       this.chosen.pattern = false;
       this.cameraOff = false;
     }
-    const fine = await this.acquireOne(kind);
+    const fine = await (kind === 'video' ? this.openVideo() : this.acquireOne(kind));
     this.remember();
     this.onChange();
     return fine;
+  }
+
+  /** What is sent as the picture. */
+  get picture() {
+    return this.screen ?? this.video;
+  }
+
+  /** A track of the screen instead of the camera's picture; null: the camera's again. */
+  share(track) {
+    this.screen = track;
+    this.onChange();
+  }
+
+  get original() {
+    return this.chosen.original;
+  }
+
+  /** Original sound on or off: the microphone is asked for anew, since its processing stays as it was asked for. */
+  hearOriginal(on) {
+    this.chosen.original = on;
+    this.remember();
+    this.asking = (this.asking ?? Promise.resolve()).then(async () => { // two at once would come in any order
+      if (!(await this.acquireOne('audio'))) this.onNotice(this.errors.audio, 'bad');
+      this.onChange();
+    });
+    return this.asking;
+  }
+
+  /** A curtain instead of our picture, at once: the camera is let go and its light goes out. Off asks for it again. */
+  async cover(on) {
+    this.chosen.curtain = on;
+    await this.showVideo();
+  }
+
+  /** Before somebody enters anew: sound and picture as they are by default. */
+  plain() {
+    Object.assign(this.chosen, { original: false, curtain: false });
   }
 
   async unplugged(kind, track) {
@@ -186,15 +225,27 @@ export class Devices {
     this.onChange();
   }
 
-  /** Something was plugged in or out: a missing microphone that is there now is taken. */
+  /** Something was plugged in or out: a missing microphone that is there now is taken, another one is offered. */
   async look() {
     const list = await this.list();
+    const had = this.audio;
+    const fresh = this.known && list.audio.find((device) => !this.known.has(device.deviceId));
+    this.known = new Set(list.audio.map((device) => device.deviceId));
     for (const kind of ['audio', 'video']) {
       const track = this[kind];
       const id = track?.getSettings?.().deviceId;
-      if (track && !track.pattern && id && !list[kind].some((device) => device.deviceId === id)) await this.unplugged(kind, track);
+      if (track && !track.drawn && id && !list[kind].some((device) => device.deviceId === id)) await this.unplugged(kind, track);
     }
     if (!this.audio && list.audio.length && await this.acquireOne('audio')) this.onNotice(t('已接上麦克风“{now}”。', { now: this.audio.label }), 'good');
+    else if (fresh?.label && had && this.audio === had) {
+      this.onNotice(t('接上了另一个麦克风“{now}”。', { now: fresh.label }), 'info', { label: t('改用它'), run: () => this.choose('audio', fresh.deviceId) });
+    }
+    if (this.chosen.output && !list.output.some((device) => device.deviceId === this.chosen.output)) {
+      this.chosen.output = '';
+      this.remember();
+      this.onOutput();
+      this.onNotice(t('扬声器或耳机已断开，声音改由系统默认的扬声器播放。'), 'info');
+    }
     this.onChange();
   }
 
@@ -215,9 +266,11 @@ export class Devices {
   /** Off releases the camera (its light goes out); on asks for it again. */
   async camera(on) {
     this.cameraOff = !on;
-    if (!on) this.use('video', null);
-    else if (this.chosen.pattern) this.use('video', testPattern(t('测试画面')));
-    else if (!(await this.acquireOne('video'))) {
+    await this.showVideo();
+  }
+
+  async showVideo() {
+    if (!(await this.openVideo())) {
       this.cameraOff = true;
       this.onNotice(this.errors.video, 'bad');
     }

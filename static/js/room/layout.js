@@ -1,7 +1,15 @@
 // Where things stand: the right column's tabs, the video that floats, drags and grows, and the narrow screens.
 import { t } from '../i18n.js';
+import { el, icon } from '../ui.js';
 
 const NARROW = matchMedia('(max-width: 1023px)');
+
+/** Whom to ring, with numbers that a telephone dials. */
+export function phoneList(contacts) {
+  return el('ul', { class: 'room-phones' }, contacts.map((contact) => el('li', {},
+    el('span', { 'data-user': true }, `${contact.organisation} · ${contact.name}`),
+    ...[contact.phone, contact.organisation_phone].filter(Boolean).map((number) => el('a', { href: `tel:${number}` }, icon('phone'), number)))));
+}
 
 /** Tabs of the WAI-ARIA pattern. onShow(name) after every change. Returns {show(name), current()}. */
 export function tabs(list, onShow = () => {}) {

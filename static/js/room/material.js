@@ -24,34 +24,44 @@ export class Material {
   constructor({ picker, stage, data }) {
     Object.assign(this, { picker, stage, data });
     this.viewer = null;
-    const items = [...data.studies.map((uid) => ({ kind: 'study', uid })), ...data.documents.map((paper) => ({ kind: 'document', paper }))];
-    if (!items.length) {
-      stage.replaceChildren(el('p', { class: 'room-nothing' }, icon('image'), el('span', {}, t('这次会诊没有影像或文件。'))));
-      return;
+    this.items = [];
+    for (const uid of data.studies) this.put({ kind: 'study', uid });
+    for (const paper of data.documents) this.put({ kind: 'document', paper });
+    if (!this.items.length) stage.replaceChildren(el('p', { class: 'room-nothing' }, icon('image'), el('span', {}, t('这次会诊没有影像或文件。'))));
+  }
+
+  put(item) {
+    const paper = item.kind === 'document';
+    const words = paper && item.paper.title ? el('span', { class: 'truncate', 'data-user': true }, item.paper.title) : el('span', { class: 'truncate' }, paper ? t('附件') : t('影像'));
+    const node = el('button', { class: 'button button-small', type: 'button', role: 'tab', 'aria-controls': 'stage', onclick: () => this.open(item) }, icon(paper ? 'file-text' : 'image'), words);
+    if (!paper) {
+      describe(item.uid).then(({ label, title }) => {
+        words.textContent = label;
+        // What somebody called the study; the label is ours.
+        node.title = title;
+        node.dataset.user = words.dataset.word = '';
+      });
     }
-    this.buttons = items.map((item) => {
-      const node = el('button', { class: 'button button-small', type: 'button', role: 'tab', 'aria-controls': 'stage', onclick: () => this.open(item) },
-        icon(item.kind === 'study' ? 'image' : 'file-text'),
-        item.kind === 'study' ? el('span', { class: 'truncate' }, t('影像')) : el('span', { class: 'truncate', 'data-user': true }, item.paper.title));
-      if (item.kind === 'study') {
-        describe(item.uid).then(({ label, title }) => {
-          const words = node.querySelector('span');
-          words.textContent = label;
-          // What somebody called the study; the label is ours.
-          node.title = title;
-          node.dataset.user = words.dataset.word = '';
-        });
-      }
-      item.node = node;
-      return node;
-    });
-    picker.replaceChildren(...this.buttons);
-    this.first = items[0];
+    item.node = node;
+    this.items.push(item);
+    this.picker.append(node);
+  }
+
+  /** A paper that came while the room is open; shown at once where nothing else is. */
+  add(paper) {
+    this.put({ kind: 'document', paper });
+    if (this.items.length === 1 && this.begun) this.start();
+  }
+
+  openPaper(id) {
+    const item = this.items.find(({ paper }) => paper?.id === id);
+    if (item) this.open(item);
   }
 
   /** The first item, once the room is open (not before: opening is audited). */
   start() {
-    if (this.first && !this.shown) this.open(this.first);
+    this.begun = true;
+    if (this.items.length && !this.shown) this.open(this.items[0]);
   }
 
   close() {
@@ -63,7 +73,7 @@ export class Material {
   async open(item) {
     if (this.shown === item) return;
     this.shown = item;
-    for (const node of this.buttons) node.setAttribute('aria-selected', String(node === item.node));
+    for (const { node } of this.items) node.setAttribute('aria-selected', String(node === item.node));
     this.close();
     if (item.kind === 'document') {
       const paper = el('div', { class: 'room-paper' });

@@ -5,8 +5,21 @@ let context = null;
 /** One context for the page; browsers keep it suspended until the person has touched the page. */
 export function audioContext() {
   context ??= new AudioContext();
-  if (context.state === 'suspended') context.resume().catch(() => {});
+  if (context.state !== 'running') context.resume().catch(() => {});
   return context;
+}
+
+/** Whether the system has taken the sound away, as iOS does for a telephone call. */
+export const audioInterrupted = () => context?.state === 'interrupted';
+
+const samples = new Float32Array(2048);
+
+/** How loud it is at an AnalyserNode of 2,048 samples, in dBFS. */
+export function loudness(analyser) {
+  analyser.getFloatTimeDomainData(samples);
+  let sum = 0;
+  for (const sample of samples) sum += sample * sample;
+  return 10 * Math.log10(sum / samples.length + 1e-9);
 }
 
 export class Meter {
@@ -17,14 +30,9 @@ export class Meter {
     const ctx = audioContext();
     this.source = ctx.createMediaStreamSource(new MediaStream([this.track]));
     this.analyser = ctx.createAnalyser();
-    this.analyser.fftSize = 2048;
     this.source.connect(this.analyser);
-    const samples = new Float32Array(this.analyser.fftSize);
     this.timer = setInterval(() => {
-      this.analyser.getFloatTimeDomainData(samples);
-      let sum = 0;
-      for (const sample of samples) sum += sample * sample;
-      const decibels = 10 * Math.log10(sum / samples.length + 1e-9);
+      const decibels = loudness(this.analyser);
       fn(Math.max(0, Math.min(1, (decibels + 60) / 60)), decibels);
     }, 100);
   }

@@ -3,6 +3,9 @@
 // `pc` names the connection for both sides; whoever makes the first offer coins it. An offer under another name means
 // that the other side began anew (reload, rebuild): this side begins anew too and answers.
 
+import { describeSelf, opusToSend, opusWith } from './original.js';
+
+const BEAT = '.';
 const CLOCKED = { ordered: false, maxRetransmits: 0 };
 
 /** Opus with redundancy first: at 20 % loss RED leaves 2–3 % concealed where FEC alone leaves 14 %. */
@@ -19,24 +22,39 @@ function preferRedundancy(transceiver) {
 
 /** What we ask the other side to send: in-band FEC and silence suppression (RFC 7587 §6.1). */
 export function askForSpeech(sdp) {
-  const opus = /a=rtpmap:(\d+) opus\/48000\/2/i.exec(sdp)?.[1];
-  if (!opus) return sdp;
-  const line = new RegExp(`a=fmtp:${opus} ([^\r\n]*)`);
-  return sdp.replace(line, (whole, params) => {
-    const kept = params.split(';').filter((pair) => pair && !/^(useinbandfec|usedtx)=/.test(pair.trim()));
-    return `a=fmtp:${opus} ${[...kept, 'useinbandfec=1', 'usedtx=1'].join(';')}`;
-  });
+  return opusWith(sdp, ['useinbandfec', 'usedtx'], ['useinbandfec=1', 'usedtx=1']);
+}
+
+/**
+ * The other side's description with the sending we want: libwebrtc sends the first codec that is asked for, in packets
+ * of `ptime` ms (RFC 8866 §6.4). red: with redundancy (RFC 2198). original: in stereo. picture: none is sent when
+ * false, nor sent again.
+ */
+export function shapeSending(sdp, { ptime, red, original = false, picture }) {
+  const [head, ...sections] = sdp.split(/(?=^m=)/m);
+  return [head, ...sections.map((section) => {
+    if (section.startsWith('m=video') && !picture) return section.replace('a=sendrecv', 'a=sendonly').replace('a=recvonly', 'a=inactive');
+    if (!section.startsWith('m=audio')) return section;
+    const number = (codec) => new RegExp(`a=rtpmap:(\\d+) ${codec}/48000/2`, 'i').exec(section)?.[1];
+    const first = (red ? ['red', 'opus'] : ['opus', 'red']).map(number).filter(Boolean);
+    return opusToSend(section, original).replace(/^(m=audio \d+ \S+) ([\d ]+)/, (whole, line, types) =>
+      [line, ...first, ...types.split(' ').filter((type) => !first.includes(type))].join(' '))
+      .replace(/a=(max)?ptime:.*\r\n/g, '').concat(`a=ptime:${ptime}\r\n`);
+  })].join('');
 }
 
 export class Peer {
   /**
-   * tune(sender): sets what a sender may use, before its first packet. polite: gives way when both offer at once. send(type, fields): reliable, to the other seat. tracks(): {audio, video}
-   * to send, null where there is none. ice: RTCIceServer list. Callbacks: onTrack(track), onState(state), onBeat().
+   * tune(sender): sets what a sender may use, before its first packet. polite: gives way when both offer at once.
+   * send(type, fields): reliable, to the other seat. tracks(): {audio, video} to send, null where there is none. ice:
+   * RTCIceServer list. relayOnly: no direct path is tried. Callbacks: onTrack(track), onState(state), onBeat(),
+   * onTold(fields of a quality report that came beside the heartbeat).
    */
-  constructor({ polite, send, tracks, ice, tune, onTrack, onState, onBeat }) {
-    Object.assign(this, { polite, send, tracks, ice, tune, onTrack, onState, onBeat });
+  constructor({ polite, send, tracks, ice, relayOnly = false, tune, onTrack, onState, onBeat, onTold }) {
+    Object.assign(this, { polite, send, tracks, ice, relayOnly, tune, onTrack, onState, onBeat, onTold });
     this.pc = null;
     this.name = '';
+    this.sending = { ptime: 20, red: true, original: false, picture: true };
     this.chain = Promise.resolve(); // negotiation steps, one after the other
     this.closed = false;
   }
@@ -62,11 +80,17 @@ export class Peer {
     this.offering = false;
     this.ignoring = false;
     this.early = [];
-    const pc = new RTCPeerConnection({ iceServers: this.ice, bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
+    const pc = new RTCPeerConnection({
+      iceServers: this.ice, iceTransportPolicy: this.relayOnly ? 'relay' : 'all', bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require',
+    });
     this.pc = pc;
     this.openedAt = performance.now();
     this.beats = pc.createDataChannel('beat', { negotiated: true, id: 1, ...CLOCKED });
-    this.beats.onmessage = () => { if (this.pc === pc) this.onBeat(); };
+    this.beats.onmessage = ({ data }) => {
+      if (this.pc !== pc) return;
+      this.onBeat();
+      if (data !== BEAT) this.onTold(JSON.parse(data));
+    };
     pc.ontrack = ({ track }) => { if (this.pc === pc) this.onTrack(track); };
     pc.onconnectionstatechange = () => { if (this.pc === pc) this.onState(pc.connectionState); };
     pc.onicecandidate = ({ candidate }) => {
@@ -87,7 +111,7 @@ export class Peer {
     if (this.pc !== pc || pc.signalingState !== 'stable') return;
     this.offering = true;
     try {
-      await pc.setLocalDescription();
+      await describeSelf(pc);
       if (this.pc === pc && pc.localDescription.type === 'offer') {
         this.send('offer', { pc: this.name, sdp: askForSpeech(pc.localDescription.sdp) });
       }
@@ -102,7 +126,8 @@ export class Peer {
       if (this.closed) return;
       if (type === 'answer') {
         if (name !== this.name || this.pc?.signalingState !== 'have-local-offer') return; // of an earlier offer
-        await this.pc.setRemoteDescription({ type, sdp });
+        this.theirs = sdp;
+        await this.pc.setRemoteDescription({ type, sdp: shapeSending(sdp, this.sending) });
         await this.addEarly();
         return;
       }
@@ -111,11 +136,28 @@ export class Peer {
       if (this.ignoring) return;
       if (name !== this.name) this.open(name);
       const pc = this.pc;
-      await pc.setRemoteDescription({ type, sdp }); // rolls our own offer back where both made one
+      this.theirs = sdp;
+      await pc.setRemoteDescription({ type, sdp: shapeSending(sdp, this.sending) }); // rolls our own offer back where both made one
       await this.attach();
       await this.addEarly();
-      await pc.setLocalDescription();
+      await describeSelf(pc);
       this.send('answer', { pc: name, sdp: askForSpeech(pc.localDescription.sdp) });
+    });
+  }
+
+  /**
+   * Send otherwise from now on ({ptime, red, original, picture}): the other side's last description is read again with other
+   * wishes, as if it had come anew. Nothing is told: what we would answer, the other side has agreed to already.
+   */
+  shape(sending) {
+    if (JSON.stringify(sending) === JSON.stringify(this.sending)) return this.chain;
+    this.sending = sending;
+    return this.step(async () => {
+      const { pc } = this;
+      if (!pc?.currentRemoteDescription || pc.signalingState !== 'stable') return; // the next description brings it
+      const sdp = shapeSending(this.theirs, this.sending).replace(/a=setup:\w+/g, 'a=setup:actpass');
+      await pc.setRemoteDescription({ type: 'offer', sdp });
+      await describeSelf(pc);
     });
   }
 
@@ -149,7 +191,12 @@ export class Peer {
   }
 
   beat() {
-    if (this.beats?.readyState === 'open') this.beats.send('.');
+    if (this.beats?.readyState === 'open') this.beats.send(BEAT);
+  }
+
+  /** A quality report beside the heartbeat, while the server cannot carry it. */
+  tell(fields) {
+    if (this.beats?.readyState === 'open') this.beats.send(JSON.stringify(fields));
   }
 
   /** ICE restart with fresh credentials. */

@@ -3,14 +3,18 @@ import { api } from '../api.js';
 import { t } from '../i18n.js';
 import { el, icon } from '../ui.js';
 import { playChime } from './meter.js';
+import { probePath } from './path-probe.js';
 import { measureSocket } from './signalling.js';
 
 const GATHER_MS = 5000;
+const THIN_KBPS = 200; // less than the small picture with speech
+const LOSSY = 0.05;
+const SLOW_MS = 800;
 
 /** Which kinds of ICE candidates come about with these servers: {host, srflx, relay} as booleans. */
-export async function gatherKinds(servers, ms = GATHER_MS) {
+export async function gatherKinds(servers, { relayOnly = false, ms = GATHER_MS } = {}) {
   const kinds = { host: false, srflx: false, relay: false };
-  const pc = new RTCPeerConnection({ iceServers: servers });
+  const pc = new RTCPeerConnection({ iceServers: servers, iceTransportPolicy: relayOnly ? 'relay' : 'all' });
   pc.createDataChannel('probe');
   await new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
@@ -24,15 +28,21 @@ export async function gatherKinds(servers, ms = GATHER_MS) {
   return kinds;
 }
 
-/** The verdict of everything measured: {grade: good|audio|poor, text}. */
-export function verdict({ camera, mic, socket, kinds, wantsRelay }) {
-  if (!socket.ok) return { grade: 'poor', text: t('连接不上会诊服务器。请检查网络；必要时请用电话沟通。') };
-  if (!kinds.host && !kinds.srflx && !kinds.relay) return { grade: 'poor', text: t('这个网络不允许音视频通过。可以进入会诊室看影像和聊天，语音请用电话。') };
-  if (!mic) return { grade: 'poor', text: t('没有可用的麦克风，对方听不到您。可以进入会诊室，语音请用电话。') };
-  if (socket.rtt > 800) return { grade: 'audio', text: t('网络较慢（往返 {ms} 毫秒），预计以语音为主。', { ms: socket.rtt }) };
-  if (wantsRelay && !kinds.relay) return { grade: 'audio', text: t('连接不上中继服务器；如果直接连接不通，请用电话沟通。') };
-  if (!camera) return { grade: 'audio', text: t('没有画面，会诊以语音进行。') };
-  return { grade: 'good', text: t('设备和网络都正常，可以进入会诊室。') };
+/**
+ * The verdict of everything measured: {grade: good|fair|poor, why, text}. `why` is saved; server/call_words.py has the
+ * same sentences. path: of probePath(), null where no relay could be tried.
+ */
+export function verdict({ camera, mic, socket, kinds, wantsRelay, relayOnly, path }) {
+  const slowest = Math.max(socket.rtt ?? 0, path?.ms ?? 0);
+  if (!socket.ok) return { grade: 'poor', why: 'server', text: t('连接不上会诊服务器。请检查网络；必要时请用电话沟通。') };
+  const blocked = (!kinds.host && !kinds.srflx && !kinds.relay) || (relayOnly && path?.ok === false);
+  if (blocked) return { grade: 'poor', why: 'blocked', text: t('这个网络不允许音视频通过。可以进入会诊室看影像和聊天，语音请用电话。') };
+  if (!mic) return { grade: 'poor', why: 'no_mic', text: t('没有可用的麦克风，对方听不到您。可以进入会诊室，语音请用电话。') };
+  if (slowest > SLOW_MS) return { grade: 'fair', why: 'slow', text: t('网络较慢（往返 {ms} 毫秒），预计以语音为主。', { ms: slowest }) };
+  if (wantsRelay && (!kinds.relay || path?.ok === false)) return { grade: 'fair', why: 'no_relay', text: t('连接不上中继服务器；如果直接连接不通，请用电话沟通。') };
+  if (path && (path.kbps < THIN_KBPS || path.lost > LOSSY)) return { grade: 'fair', why: 'thin', text: t('网络带宽不足或丢包较多，预计以语音为主。') };
+  if (!camera) return { grade: 'fair', why: 'no_camera', text: t('没有画面，会诊以语音进行。') };
+  return { grade: 'good', why: 'fine', text: t('设备和网络都正常，可以进入会诊室。') };
 }
 
 /**
@@ -69,7 +79,7 @@ export function runPrecheck({ root, devices, consultation, mode = 'enter' }) {
   let loudest = 0;
   let tested = false;
   let measured = null;
-  let gone = false;
+  const stopping = new AbortController(); // the call needs the line from there on
   devices.meterFn = (value) => {
     level.value = value;
     loudest = Math.max(loudest, value);
@@ -92,11 +102,11 @@ export function runPrecheck({ root, devices, consultation, mode = 'enter' }) {
       }));
       control.disabled = !list[kind].length;
     }
-    if (measured) tell();
+    if (measured?.whole) tell();
   };
   const tell = () => {
     const found = verdict({ ...measured, camera: Boolean(devices.video), mic: Boolean(devices.audio) });
-    result.className = `note room-verdict ${{ good: 'note-good', audio: 'note-warn', poor: 'note-bad' }[found.grade]}`;
+    result.className = `note room-verdict ${{ good: 'note-good', fair: 'note-warn', poor: 'note-bad' }[found.grade]}`;
     result.replaceChildren(icon(found.grade === 'good' ? 'circle-check' : 'triangle-alert'), el('span', {}, found.text));
     result.hidden = false;
     return found;
@@ -107,28 +117,36 @@ export function runPrecheck({ root, devices, consultation, mode = 'enter' }) {
     heard.textContent = t('听到提示音就可以。没听到请检查音量或耳机。');
   });
   devices.onChange = show;
+  devices.plain();
   devices.acquire();
   show();
   (async () => {
-    const servers = await api('GET', `/api/consultations/${consultation}/ice`).then((value) => value.servers).catch(() => []);
+    const { servers, relay_only: relayOnly } = await api('GET', `/api/consultations/${consultation}/ice`).catch(() => ({ servers: [] }));
     const wantsRelay = servers.some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
-    const [socket, kinds] = await Promise.all([measureSocket(), gatherKinds(servers)]);
-    if (gone) socket.socket.close();
-    measured = { socket, kinds, wantsRelay };
-    const way = kinds.relay ? t('可直连或中继') : t('可直连');
+    const [socket, kinds] = await Promise.all([measureSocket(), gatherKinds(servers, { relayOnly })]);
+    if (stopping.signal.aborted) {
+      socket.socket.close();
+      return;
+    }
+    measured = { socket, kinds, wantsRelay, relayOnly, path: null, whole: false };
+    const way = relayOnly ? t('经中继') : kinds.relay ? t('可直连或中继') : t('可直连');
     line.replaceChildren(icon(socket.ok ? 'wifi' : 'wifi-off'), socket.ok ? t('服务器往返 {ms} 毫秒 · {way}', { ms: socket.rtt, way: kinds.host || kinds.srflx || kinds.relay ? way : t('音视频不通') }) : t('连接不上会诊服务器'));
+    if (socket.ok && kinds.relay) measured.path = await probePath(servers, { signal: stopping.signal });
+    if (stopping.signal.aborted) return;
+    measured.whole = true;
     tell();
   })();
   if (mode === 'enter') enter.focus();
   return new Promise((resolve) => {
     enter.addEventListener('click', () => {
       devices.meterFn = () => {};
-      gone = true;
+      stopping.abort();
       const report = {
         camera: Boolean(devices.video) && !devices.chosen.pattern, pattern: devices.chosen.pattern, mic: Boolean(devices.audio),
         mic_heard: loudest > 0.3, speaker_tested: tested, rtt_ms: measured?.socket.rtt ?? null, socket: measured?.socket.ok ?? null,
         host: measured?.kinds.host ?? null, srflx: measured?.kinds.srflx ?? null, relay: measured?.kinds.relay ?? null,
-        grade: measured ? tell().grade : 'unmeasured',
+        ...(measured?.path?.ok ? { path_ms: measured.path.ms, path_kbps: measured.path.kbps, path_lost: measured.path.lost } : {}),
+        ...(({ grade, why }) => ({ grade, why }))(measured?.whole ? tell() : { grade: 'unmeasured', why: '' }),
       };
       resolve({ report, spare: measured?.socket.socket ?? null });
     });

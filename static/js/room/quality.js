@@ -34,19 +34,69 @@ export function compare(before, now) {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && Number.isFinite(value)));
 }
 
+/** Adds to `used` what the transport has carried between two readings. */
+function count(before, now, used) {
+  for (const row of now.values()) {
+    const old = row.type === 'transport' && before?.get(row.id);
+    if (!old) continue;
+    used.sent += row.bytesSent - old.bytesSent;
+    used.received += row.bytesReceived - old.bytesReceived;
+  }
+}
+
+const LOSSY = 0.03;
+const LONG = 100; // ms: what was lost stands again in the next packet and the one after; played earlier it comes too late
+const CALM = 10; // seconds without loss until speech is played at once again
+
+/** How long speech should wait before it is played, in ms, null for the browser's own choice: {wait, calm} → the next. */
+export function patience({ wait = null, calm = 0 }, loss) {
+  if (loss === undefined) return { wait, calm };
+  if (loss > LOSSY) return { wait: LONG, calm: 0 };
+  return calm + 1 >= CALM ? { wait: null, calm: 0 } : { wait, calm: calm + 1 };
+}
+
+/** Has the speech of a connection wait so long; an older browser keeps its own time. */
+function hold(pc, wait) {
+  for (const receiver of pc?.getReceivers() ?? []) {
+    if (receiver.track.kind === 'audio' && receiver.jitterBufferTarget !== wait) receiver.jitterBufferTarget = wait;
+  }
+}
+
+const HALF = 500;
+const TROUBLE = 0.1; // of half a second: more than may be lost of a whole one
+
 export class QualityReporter {
-  /** peer: Peer. report(fields) each second while connected. */
-  constructor({ peer, report }) {
+  /**
+   * peer: Peer. report(fields) each second while connected; at once when half a second of speech was spoilt.
+   * used: {sent, received} bytes, counted on.
+   */
+  constructor({ peer, used, report }) {
+    let told = null; // {at, stats} of the last report
+    let half = null; // stats half a second ago
+    let held = {};
     this.timer = setInterval(async () => {
       if (peer.state !== 'connected') {
-        this.before = null;
+        told = half = null;
         return;
       }
-      const now = new Map((await peer.stats()).entries());
-      const fields = this.before ? compare(this.before, now) : {};
-      this.before = now;
+      const stats = new Map((await peer.stats()).entries());
+      const now = performance.now();
+      const fresh = half ? compare(half, stats) : {};
+      count(half, stats, used);
+      half = stats;
+      if (fresh.kbps === 0) { // silence is the watchdog's; what comes after it begins anew
+        told = null;
+        return;
+      }
+      told ??= { at: now, stats };
+      const trouble = fresh.concealed > TROUBLE;
+      if (now - told.at < 2 * HALF - 100 && !trouble) return;
+      const fields = trouble ? fresh : compare(told.stats, stats);
+      told = { at: now, stats };
+      held = patience(held, fields.loss);
+      hold(peer.pc, held.wait);
       if (Object.keys(fields).length) report(fields);
-    }, 1000);
+    }, HALF);
   }
 
   stop() {

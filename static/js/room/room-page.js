@@ -1,15 +1,25 @@
 // The room page: precheck, lobby, meeting, end. Everything else is in the modules beside this one.
 import { api, pageData } from '../api.js';
 import { t } from '../i18n.js';
+import { hotkeys } from '../keys.js';
 import { slowGraphics } from '../graphics.js';
-import { confirm, dialog, el, icon, showProblem, toast } from '../ui.js';
+import { icon, showProblem, toast } from '../ui.js';
+import { Absent } from './absent.js';
 import { Call } from './call.js';
 import { Chat } from './chat.js';
+import { chooseDevices } from './device-dialog.js';
 import { Devices } from './devices.js';
+import { askFinish, askTelephone, closedNote, nextSteps } from './ending.js';
+import { Group } from './group.js';
 import { floatingVideo, followWidth, tabs } from './layout.js';
-import { clockText, endingText, lineState } from './line.js';
+import { clockText, lineState } from './line.js';
+import { MOST, chooseLine, rememberedLine } from './line-dialog.js';
 import { Material, mountReport } from './material.js';
+import { More } from './more.js';
+import { PARTS } from './parts.js';
+import { People } from './people.js';
 import { runPrecheck } from './precheck.js';
+import { Remote } from './remote.js';
 import { Signalling } from './signalling.js';
 
 const $ = (id) => document.getElementById(id);
@@ -29,18 +39,40 @@ const room = {
   awaySince: Date.now(),
   ice: [],
   hand: false,
+  choice: rememberedLine(),
+  used: { sent: 0, received: 0 },
+  locked: false,
+  lobby: { text: '', until: null, invited: [] },
 };
 window.room = room; // for the browser tests and the help desk
 
-const devices = new Devices({ onNotice: (sentence, kind) => toast(sentence, { kind: kind === 'bad' || kind === 'muted' ? 'bad' : kind }) });
+const devices = new Devices({ onNotice: (sentence, kind, action = null) => toast(sentence, { kind: kind === 'muted' ? 'bad' : kind, action }) });
 room.devices = devices;
 const material = room.material = new Material({ picker: $('picker'), stage: $('stage'), data });
 let signalling = null;
 let chat = null;
+let people = null;
 
 const ownSeat = () => room.seats.get(signalling.seat);
 const others = () => [...room.seats.values()].filter((seat) => seat.seat !== signalling?.seat && ['in', 'lost'].includes(seat.state));
 const other = () => others()[0] ?? null;
+
+const group = room.group = new Group({
+  box: $('video'), grid: $('grid'), layoutButton: $('layout'), trust: $('trust'), devices, others, ice: () => room.ice, relayOnly: data.relay_only,
+  choice: () => room.choice, limit: data.kbps, used: room.used,
+  onChange: () => draw(), onRung: () => tellState(),
+  onMoved: (overlap) => { // the other's browser may need the call a moment longer; its sound is heard once
+    remote.elements.audio.muted = true;
+    setTimeout(() => { if (group.showing) endCall(); }, overlap);
+    seenOrHeard();
+  },
+});
+const line = () => (group.showing ? group.relay : room.call);
+const more = new More({ menu: $('more') });
+const parts = PARTS.map((Part) => new Part({
+  room, data, devices, group, more, others, other, ownSeat: () => (signalling ? ownSeat() : null), line, draw: () => draw(), play: () => play(),
+}));
+const tellParts = (what, ...facts) => parts.forEach((part) => part[what]?.(...facts));
 
 // ---- layout ---------------------------------------------------------------------------------------------------
 
@@ -72,59 +104,35 @@ function press(button, on, name, words) {
 function draw() {
   const now = Date.now();
   const { text, tone } = lineState({
-    stage: room.stage, up: signalling?.up ?? true, call: room.call, other: other(), awaySince: room.awaySince, now,
+    stage: room.stage, up: signalling?.up ?? true, call: line(), other: other(), awaySince: room.awaySince, now,
   });
-  const line = $('line');
-  if (room.stage === 'precheck') line.textContent = '';
-  else if (line.textContent !== text) line.textContent = text;
-  line.dataset.tone = tone;
+  const sentence = $('line');
+  if (room.stage === 'precheck') sentence.textContent = '';
+  else if (sentence.textContent !== text) sentence.textContent = text;
+  sentence.dataset.tone = tone;
   $('clock').textContent = room.openedAt && room.stage !== 'precheck' ? clockText(((room.endedAt ?? now) - room.openedAt) / 1000) : '';
   press($('mute'), devices.muted, devices.muted ? 'mic-off' : 'mic', devices.muted ? t('开麦克风') : t('关麦克风'));
   press($('camera'), !devices.video, devices.video ? 'video' : 'video-off', devices.video ? t('关摄像头') : t('开摄像头'));
-  $('own').hidden = !devices.video;
+  $('own').hidden = !devices.picture;
+  group.draw();
   drawAbsent();
+  people?.draw();
+  tellParts('draw');
+  more.draw();
 }
 
-function phoneList() {
-  return el('ul', { class: 'room-phones' }, room.contacts.map((contact) => el('li', {},
-    el('span', { 'data-user': true }, `${contact.organisation} · ${contact.name}`),
-    ...[contact.phone, contact.organisation_phone].filter(Boolean).map((number) => el('a', { href: `tel:${number}` }, icon('phone'), number)))));
-}
-
-let absentKey = '';
+const absent = new Absent($('absent'));
 function drawAbsent() {
   const seat = other();
-  const noPath = ['none'].includes(room.call?.condition);
-  const video = seat && room.call && !['none', 'silent', 'connecting'].includes(room.call.condition) && (seat.camera || seat.pattern);
   $('remote-name').textContent = seat ? [seat.name, seat.title, seat.organisation, seat.mic || !seat.tab ? '' : t('（对方已静音）'), seat.hand ? t('（对方举手）') : ''].filter(Boolean).join(' ') : '';
-  const key = [room.stage, seat?.name, video, noPath, room.call?.condition, seat?.camera, room.telephone].join('|');
-  if (key === absentKey) return;
-  absentKey = key;
-  const absent = $('absent');
-  absent.hidden = Boolean(video);
-  if (video) return;
-  const say = (name, words, ...more) => absent.replaceChildren(icon(name, 'icon icon-32'), el('p', {}, words), ...more);
-  if (room.stage === 'ended') say('circle-check', t('会诊已结束'));
-  else if (room.telephone || noPath) say('phone', noPath ? t('音视频不通，请拨打电话继续') : t('会诊以电话进行'), phoneList());
-  else if (room.stage === 'lobby') say('clock', t('等候区：会诊专家会请您进入'));
-  else if (!seat) say('user', t('等待对方进入会诊室'));
-  else if (room.call && !seat.camera && ['good', 'fair', 'poor'].includes(room.call.condition)) say('volume-2', t('对方没有打开画面，正在语音通话'));
-  else say('loader-circle', t('正在接通…'));
+  absent.draw({
+    stage: room.stage, seat, condition: line()?.condition, telephone: room.telephone, contacts: room.contacts, lobby: room.lobby, group: group.showing,
+  });
 }
 
 // ---- media ----------------------------------------------------------------------------------------------------
 
-// Sound has an element of its own: a video element waits for the first picture, and a voice call has none.
-const remote = { audio: new MediaStream(), video: new MediaStream() };
-const elements = { audio: $('sound'), video: $('remote') };
-
-function addRemote(track) {
-  const stream = remote[track.kind];
-  for (const old of stream.getTracks()) if (old !== track) stream.removeTrack(old);
-  stream.addTrack(track);
-  if (elements[track.kind].srcObject !== stream) elements[track.kind].srcObject = stream;
-  play();
-}
+const remote = new Remote({ audio: $('sound'), video: $('remote'), playButton: $('play') });
 
 /**
  * Opens the images. That keeps a machine without a graphics card busy for seconds, in which nothing can be negotiated:
@@ -136,48 +144,49 @@ function openMaterial() {
   else opening ??= setTimeout(() => material.start(), FIRST_SIGHT_MS);
 }
 const seenOrHeard = () => { if (opening) setTimeout(() => material.start(), 250); };
-elements.video.addEventListener('loadeddata', seenOrHeard);
-elements.audio.addEventListener('playing', () => { if (!other()?.camera && !other()?.pattern) seenOrHeard(); });
+remote.elements.video.addEventListener('loadeddata', seenOrHeard);
+remote.elements.audio.addEventListener('playing', () => { if (!other()?.camera && !other()?.pattern) seenOrHeard(); });
 
 function play() {
-  const { audio, video } = elements;
-  if (devices.chosen.output && audio.setSinkId) audio.setSinkId(devices.chosen.output).catch(() => {});
-  if (video.srcObject) video.play().catch(() => {});
-  if (audio.srcObject) audio.play().then(() => { $('play').hidden = true; }, (error) => { $('play').hidden = error.name !== 'NotAllowedError'; });
+  if (group.showing) group.grid.play(devices.chosen.output).then((well) => { $('play').hidden = well; });
+  else remote.play(devices.chosen.output);
 }
 
 function endCall() {
   room.call?.close();
   room.call = null;
-  for (const kind of ['audio', 'video']) {
-    for (const track of remote[kind].getTracks()) remote[kind].removeTrack(track);
-    elements[kind].srcObject = null;
-  }
+  remote.clear();
 }
 
 /** A call with the other seat, if there is one to be called. `begin`: we are the ones who just came. */
 function ensureCall({ begin }) {
   const seat = other();
   if (room.stage !== 'in' || !seat?.tab || !seat.connected) return;
+  if (!room.call && (group.topology !== 'direct' || others().length > 1)) return; // the relay is for three and more
   if (room.call && (room.call.seat.seat !== seat.seat || room.call.tab !== seat.tab)) endCall(); // they reloaded
   if (room.call) {
     room.call.seat = seat;
     return;
   }
-  room.call = new Call({ signalling, seat, devices, ice: room.ice, onChange: draw, onTrack: addRemote });
+  room.call = new Call({
+    signalling, seat, devices, ice: room.ice, relayOnly: data.relay_only, limit: data.kbps, choice: room.choice, used: room.used,
+    onChange: draw, onRung: tellState, onTrack: (track) => remote.add(track, devices.chosen.output),
+  });
   room.call.begin({ late: !begin });
 }
 
 function tellState() {
   signalling.send('state', {
-    mic: Boolean(devices.audio) && !devices.muted, camera: Boolean(devices.video) && !devices.chosen.pattern,
-    pattern: Boolean(devices.video?.pattern), rung: devices.video ? 'video' : 'audio',
+    mic: Boolean(devices.audio) && !devices.muted, camera: Boolean(devices.screen || (devices.video && !devices.chosen.pattern)), screen: Boolean(devices.screen),
+    pattern: Boolean(devices.video?.pattern), rung: devices.picture || line()?.rung === 'telephone' ? line()?.rung ?? 'video' : 'audio',
+    most: MOST[room.choice.mode], kbps: room.choice.kbps, original: devices.original && (line()?.sound.original ?? true), curtain: devices.chosen.curtain && !devices.screen,
   });
 }
 
 function devicesChanged() {
-  $('own').srcObject = devices.video ? new MediaStream([devices.video]) : null;
+  $('own').srcObject = devices.picture ? new MediaStream([devices.picture]) : null;
   room.call?.devicesChanged();
+  group.devicesChanged();
   if (signalling?.up && room.stage === 'in') tellState();
   draw();
 }
@@ -202,9 +211,15 @@ function enterStage({ begin }) {
     return;
   }
   if (!['in', 'lost'].includes(own.state)) return;
+  if (!data.readable) { // a guest was let in: request and images are theirs to read from here on
+    location.reload();
+    return;
+  }
   const fresh = room.stage !== 'in';
   room.stage = 'in';
   ensureCall({ begin: begin || fresh }); // first: all the rest can wait for the other
+  if (room.way) group.media(room.way, { signalling, call: room.call });
+  group.seatsChanged();
   if (fresh) stage('in');
   if (fresh || begin) tellState();
   openMaterial();
@@ -218,6 +233,10 @@ function welcome(message) {
     room.openedAt = Date.parse(whole.opened_at) - (Date.parse(message.now) - Date.now());
     room.contacts = whole.contacts;
     room.telephone = whole.kind === 'telephone';
+    room.locked = whole.locked;
+    room.lobby = whole.lobby;
+    room.way = whole.media;
+    tellParts('snapshot', whole);
     chat.history(whole.chat);
     if (whole.ended_at) {
       ended(whole.ended_at);
@@ -226,7 +245,10 @@ function welcome(message) {
     if (room.stage === 'ended') room.stage = 'joining';
   }
   enterStage({ begin: !room.call });
-  if (message.snapshot && room.stage === 'in') tellState();
+  if (message.snapshot && room.stage === 'in') {
+    tellState();
+    if (room.hand) signalling.send('hand', { up: true });
+  }
   room.call?.watchdog.now();
 }
 
@@ -237,22 +259,9 @@ function presence({ seat, gone }) {
   } else if (gone || ['left', 'removed'].includes(seat.state)) {
     if (room.call?.seat.seat === seat.seat) endCall();
   } else ensureCall({ begin: false });
-  if (seat.state === 'lobby' && seat.seat !== signalling.seat && ownSeat()?.host) askAdmit(seat);
-  else asked.get(seat.seat)?.abort();
+  group.seatsChanged();
+  people.ask(seat, { waits: seat.state === 'lobby' && seat.seat !== signalling.seat && Boolean(ownSeat()?.host) });
   draw();
-}
-
-const PRINCIPALS = ['referring', 'expert', 'chair', 'reviewer']; // they let themselves in
-const asked = new Map();
-async function askAdmit(seat) {
-  if (PRINCIPALS.includes(seat.part) || asked.has(seat.seat) || !seat.connected) return;
-  const question = new AbortController();
-  asked.set(seat.seat, question);
-  const yes = await confirm({
-    title: t('{name} 请求进入会诊室', { name: seat.name }), text: [seat.title, seat.organisation].filter(Boolean).join(' '), action: t('请进'),
-    signal: question.signal,
-  });
-  if (yes) signalling.send('admit', { seat: seat.seat });
 }
 
 function relayed(message) {
@@ -261,29 +270,23 @@ function relayed(message) {
 }
 
 function ended(at) {
+  tellParts('ended');
+  room.way = null;
+  group.end();
   endCall();
   devices.release();
   room.endedAt = Date.parse(at);
   stage('ended');
-  const undo = el('button', { class: 'button', type: 'button', onclick: () => signalling.send('undo_finish').catch((refused) => {
-    toast(refused.code === 'wrong_state' ? t('报告已签发或已开始新的会诊，不能撤销结束。') : t('没有撤销成功，请再试一次。'), { kind: 'bad' });
-  }) }, icon('undo-2'), t('撤销结束'));
-  const next = data.expert
-    ? el('a', { class: 'button button-primary', href: `/consultations/${data.consultation}/report` }, icon('pen-line'), t('写报告'))
-    : el('a', { class: 'button button-primary', href: `/consultations/${data.consultation}` }, t('回到会诊'));
-  $('absent').append(el('div', { class: 'row' }, data.finish && undo, next));
+  $('absent').append(nextSteps({ data, undo: () => signalling.send('undo_finish') }));
 }
 
 function closed(code) {
+  tellParts('ended');
+  group.end();
   endCall();
   devices.stop();
   stage('closed');
-  if (code === 'closed') return;
-  const [title, words] = endingText(code);
-  const again = ['taken_over', 'left', 'version', 'revoked'].includes(code);
-  $('room').append(el('section', { class: 'room-note', role: 'alert' }, icon('info', 'icon icon-32'), el('h2', {}, title), el('p', {}, words), el('div', { class: 'row' },
-    again && el('button', { class: 'button button-primary', type: 'button', onclick: () => location.reload() }, code === 'taken_over' ? t('在此窗口继续') : t('返回会诊室')),
-    el('a', { class: 'button', href: `/consultations/${data.consultation}` }, t('回到会诊')))));
+  if (code !== 'closed') $('room').append(closedNote({ code, data }));
 }
 
 function join(session, precheck, spare = null) {
@@ -295,15 +298,28 @@ function join(session, precheck, spare = null) {
     onUnread: (count) => { $('unread').hidden = !count; $('unread').textContent = String(count); },
   });
   chat.show(tabbed.current() === 'chat');
+  people = new People({
+    root: $('panel-people'), data,
+    room: () => ({ seats: [...room.seats.values()], lobby: room.lobby, locked: room.locked, own: ownSeat() }),
+    send: (type, fields) => signalling.send(type, fields),
+    onWaiting: (count) => { $('waiting').hidden = !count; $('waiting').textContent = String(count); },
+  });
   signalling.on('welcome', welcome);
   signalling.on('presence', presence);
   for (const type of ['offer', 'answer', 'candidate', 'restart', 'path', 'quality']) signalling.on(type, relayed);
   signalling.on('chat', ({ message }) => chat.receive(message));
   signalling.on('delivered', ({ id }) => chat.delivered(id));
+  signalling.on('locked', ({ locked }) => { room.locked = locked; draw(); });
+  signalling.on('media', (way) => {
+    room.way = way;
+    if (room.stage === 'in') group.media(way, { signalling, call: room.call });
+    draw();
+  });
+  signalling.on('lobby', ({ lobby }) => { room.lobby = lobby; draw(); });
   signalling.on('finished', ({ at }) => ended(at));
   signalling.on('reopened', () => {
     room.endedAt = null;
-    absentKey = '';
+    absent.forget();
     devices.acquire();
     room.stage = 'joining';
     enterStage({ begin: ownSeat() && other() && ownSeat().seat < other().seat });
@@ -316,6 +332,7 @@ function join(session, precheck, spare = null) {
   });
   signalling.on('line', ({ up }) => { if (up) room.call?.watchdog.now(); draw(); });
   signalling.on('ended', closed);
+  tellParts('joined', signalling);
   if (precheck) signalling.send('precheck', { result: precheck });
   stage('joining'); // the first welcome decides
   signalling.connect();
@@ -326,6 +343,15 @@ function join(session, precheck, spare = null) {
 
 const mute = () => devices.mute(!devices.muted);
 const camera = () => devices.camera(!devices.video);
+$('line-menu').addEventListener('click', () => chooseLine({
+  choice: room.choice, used: room.used,
+  onChoice: (choice) => {
+    room.choice = choice;
+    room.call?.choose(choice);
+    group.relay?.choose(choice);
+    tellState();
+  },
+}));
 $('mute').addEventListener('click', mute);
 $('camera').addEventListener('click', camera);
 $('play').addEventListener('click', play);
@@ -335,44 +361,13 @@ $('hand').addEventListener('click', () => {
   signalling.send('hand', { up: room.hand });
 });
 $('phone').addEventListener('click', async () => {
-  const chosen = await dialog({
-    title: t('电话联系'), body: [el('p', {}, t('线路不好时可以改用电话继续。电话会诊同样计入会诊。')), phoneList()],
-    actions: [{ label: t('关闭'), value: '', kind: 'quiet' }, ...(data.finish ? [{ label: t('转为电话会诊'), value: 'phone', kind: 'primary' }] : [])],
-  });
-  if (chosen === 'phone') signalling.send('phone');
+  if (await askTelephone({ contacts: room.contacts, may: data.finish })) signalling.send('phone');
 });
-$('finish')?.addEventListener('click', async () => {
-  const yes = await confirm({
-    title: t('结束会诊？'), text: t('双方的通话会断开，会诊进入报告书写。报告签发之前可以撤销。'), action: t('结束会诊'), danger: true,
-  });
-  if (!yes) return;
-  signalling.send('finish').catch((refused) => toast(refused.code === 'wrong_state' ? t('会诊已经结束。') : t('没有结束成功，请再试一次。'), { kind: 'bad' }));
-});
+$('finish')?.addEventListener('click', () => askFinish(() => signalling.send('finish')));
 $('leave')?.addEventListener('click', () => signalling.send('leave').then(() => signalling.stop('left')));
-$('devices').addEventListener('click', async () => {
-  const list = await devices.list();
-  const choice = (kind, label, run, now) => {
-    const control = el('select', { class: 'input', id: `device-${kind}`, onchange: () => run(control.value) },
-      list[kind].map((device, at) => el('option', { value: device.deviceId, selected: device.deviceId === now }, device.label || t('设备 {n}', { n: at + 1 }))));
-    control.disabled = !list[kind].length;
-    return el('div', { class: 'field' }, el('label', { for: `device-${kind}` }, label), control);
-  };
-  await dialog({
-    title: t('换设备'), actions: [{ label: t('完成'), value: 'ok', kind: 'primary' }],
-    body: [
-      choice('audio', t('麦克风'), (id) => devices.choose('audio', id), devices.audio?.getSettings().deviceId),
-      choice('video', t('摄像头'), (id) => devices.choose('video', id), devices.video?.getSettings?.().deviceId),
-      choice('output', t('扬声器'), (id) => { devices.chosen.output = id; devices.remember(); play(); }, devices.chosen.output),
-      el('button', { class: 'button', type: 'button', onclick: () => devices.usePattern() }, icon('monitor'), t('改用测试画面')),
-    ],
-  });
-});
-addEventListener('keydown', (event) => {
-  if (event.defaultPrevented || event.repeat || event.ctrlKey || event.metaKey || event.altKey || room.stage !== 'in') return;
-  if (event.target.closest?.('input, textarea, select, [contenteditable], dialog')) return;
-  if (event.key === 'm') mute();
-  else if (event.key === 'v') camera();
-});
+$('devices').addEventListener('click', () => chooseDevices(devices, play));
+hotkeys(t('会诊室'), [['m', t('开关麦克风'), mute], ['v', t('开关摄像头'), camera], ...parts.flatMap((part) => part.keys ?? [])].map(([key, label, run]) => (
+  { key, label, run: ({ repeat }) => (room.stage === 'in' && !repeat ? run() : false) })));
 addEventListener('pagehide', (event) => { if (!event.persisted) devices.stop(); });
 setInterval(() => {
   draw();

@@ -152,7 +152,7 @@ export class Signalling {
     this.wait = FIRST_WAIT;
     this.up = true;
     // A new epoch knows nothing of this page: what was acknowledged before is done, the rest is sent again.
-    for (const { frame } of this.waiting) this.socket.send(frame);
+    for (const { frame } of this.waiting) this.put(frame);
     this.emit('welcome', message);
     this.emit('line', { up: true, since: Date.now(), again });
   }
@@ -177,14 +177,19 @@ export class Signalling {
     const frame = JSON.stringify({ type, n, ...fields });
     const promise = new Promise((resolve, reject) => { this.waiting.push({ n, frame, resolve, reject }); });
     promise.catch(() => {}); // whoever cares holds the promise
-    if (this.up) this.socket.send(frame);
+    this.put(frame);
     return promise;
+  }
+
+  /** Now, if the socket takes it: one that is closing would only complain. */
+  put(frame) {
+    if (this.up && this.socket.readyState === WebSocket.OPEN) this.socket.send(frame);
   }
 
   /** Sent once, only while the socket is up. */
   loose(type, fields) {
     if (!LOOSE.includes(type)) throw new Error(`no such message: ${type}`);
-    if (this.up && this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ type, ...fields }));
+    this.put(JSON.stringify({ type, ...fields }));
   }
 
   /** For good; `code` says why (a reason of the server, or 'closed' by the page itself). */

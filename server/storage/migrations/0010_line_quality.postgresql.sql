@@ -1,0 +1,32 @@
+CREATE TABLE line_quality (
+	seat TEXT NOT NULL,
+	session TEXT NOT NULL,
+	setup_ms BIGINT,
+	video_ms BIGINT NOT NULL,
+	small_ms BIGINT NOT NULL,
+	stills_ms BIGINT NOT NULL,
+	audio_ms BIGINT NOT NULL,
+	telephone_ms BIGINT NOT NULL,
+	direct_ms BIGINT NOT NULL,
+	turn_ms BIGINT NOT NULL,
+	server_ms BIGINT NOT NULL,
+	none_ms BIGINT NOT NULL,
+	heard_ms BIGINT NOT NULL,
+	concealed_ms BIGINT NOT NULL,
+	counted_ms BIGINT NOT NULL,
+	lost_ms BIGINT NOT NULL,
+	rtt JSON NOT NULL,
+	freezes BIGINT NOT NULL,
+	falls BIGINT NOT NULL,
+	restarts BIGINT NOT NULL,
+	rebuilds BIGINT NOT NULL,
+	breaks BIGINT NOT NULL,
+	silent_ms BIGINT NOT NULL,
+	sent BIGINT NOT NULL,
+	received BIGINT NOT NULL,
+	CONSTRAINT pk_line_quality PRIMARY KEY (seat),
+	CONSTRAINT fk_line_quality_seat FOREIGN KEY(seat) REFERENCES seat (id),
+	CONSTRAINT fk_line_quality_session FOREIGN KEY(session) REFERENCES session (id)
+)
+;;
+CREATE INDEX ix_line_quality_session ON line_quality (session)

@@ -1,0 +1,32 @@
+CREATE TABLE line_quality (
+	seat TEXT NOT NULL,
+	session TEXT NOT NULL,
+	setup_ms INTEGER,
+	video_ms INTEGER NOT NULL,
+	small_ms INTEGER NOT NULL,
+	stills_ms INTEGER NOT NULL,
+	audio_ms INTEGER NOT NULL,
+	telephone_ms INTEGER NOT NULL,
+	direct_ms INTEGER NOT NULL,
+	turn_ms INTEGER NOT NULL,
+	server_ms INTEGER NOT NULL,
+	none_ms INTEGER NOT NULL,
+	heard_ms INTEGER NOT NULL,
+	concealed_ms INTEGER NOT NULL,
+	counted_ms INTEGER NOT NULL,
+	lost_ms INTEGER NOT NULL,
+	rtt TEXT NOT NULL,
+	freezes INTEGER NOT NULL,
+	falls INTEGER NOT NULL,
+	restarts INTEGER NOT NULL,
+	rebuilds INTEGER NOT NULL,
+	breaks INTEGER NOT NULL,
+	silent_ms INTEGER NOT NULL,
+	sent INTEGER NOT NULL,
+	received INTEGER NOT NULL,
+	CONSTRAINT pk_line_quality PRIMARY KEY (seat),
+	CONSTRAINT fk_line_quality_seat FOREIGN KEY(seat) REFERENCES seat (id),
+	CONSTRAINT fk_line_quality_session FOREIGN KEY(session) REFERENCES session (id)
+)
+;;
+CREATE INDEX ix_line_quality_session ON line_quality (session)
