@@ -14,7 +14,7 @@ from consult.access import Action, Opened, open_consultation, present
 from consult.errors import Conflict, ConsultError, Invalid, NotAllowed, NotFound, WrongState
 from consult.events import record_note
 from consult.lifecycle import Trigger
-from consult.meeting_view import PRINCIPALS, Contact, Line, contacts_of, lines_of
+from consult.meeting_view import PRINCIPALS, Contact, Line, Who, contacts_of, lines_of
 from consult.moving import move
 from consult.people import Actor, MembershipId
 from consult.ports import UnitOfWork
@@ -310,7 +310,7 @@ def messages(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -
 def contacts(uow: UnitOfWork, *, actor: Actor, consultation: m.ConsultationId) -> tuple[Contact, ...]:
     """Names and telephone numbers of both sides."""
     open_consultation(uow, actor, consultation, Action.ROOM_ENTER)
-    return contacts_of(uow, consultation)
+    return contacts_of(uow.consultations.participants(consultation), Who(uow))
 
 
 def _note(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from consult import model as m
-from consult.people import MembershipId
+from consult.people import MembershipId, Organisation, Staff
 from consult.ports import UnitOfWork
 from consult.relations import hosts, overdue
 
@@ -65,20 +65,35 @@ class Line:
     name: str
 
 
+class Who:
+    """People and their places, each read once."""
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+        self._known: dict[MembershipId, tuple[Staff, Organisation]] = {}
+
+    def of(self, membership: MembershipId) -> tuple[Staff, Organisation]:
+        if membership not in self._known:
+            people = self._uow.people
+            member = people.membership(membership)
+            self._known[membership] = people.staff(member.staff), people.organisation(member.organisation)
+        return self._known[membership]
+
+
 def room_rows(uow: UnitOfWork, *, session: m.SessionId) -> RoomView:
     """The session and its seats as the live room mirrors them."""
     meeting = uow.meetings.session(session)
     consultation = uow.consultations.get(meeting.consultation)
-    taking_part = {(x.membership, x.part) for x in uow.consultations.participants(meeting.consultation)}
-    chairing = hosts(uow, meeting.consultation)
+    parts = uow.consultations.participants(meeting.consultation)
+    taking_part = {(x.membership, x.part) for x in parts}
+    chairing = hosts(uow, meeting.consultation, parts)
     over = meeting.ended_at is not None
+    who = Who(uow)
     infos = []
     for seat in uow.meetings.seats(session):
-        member = uow.people.membership(seat.membership)
-        staff = uow.people.staff(member.staff)
+        staff, organisation = who.of(seat.membership)
         infos.append(SeatInfo(
-            seat=seat, name=staff.name, title=staff.title,
-            organisation=uow.people.organisation(member.organisation).short_name,
+            seat=seat, name=staff.name, title=staff.title, organisation=organisation.short_name,
             host=seat.membership in chairing,
             # A guest's part ends with the session; they are told that it is over, not that they were put out.
             active=staff.active and (
@@ -86,22 +101,21 @@ def room_rows(uow: UnitOfWork, *, session: m.SessionId) -> RoomView:
             ),
         ))
     return RoomView(
-        session=meeting, state=consultation.state, seats=tuple(infos), invited=invited(uow, meeting.consultation),
-        contacts=contacts_of(uow, meeting.consultation),
+        session=meeting, state=consultation.state, seats=tuple(infos), invited=invited(uow, parts, who),
+        contacts=contacts_of(parts, who),
     )
 
 
-def invited(uow: UnitOfWork, consultation: m.ConsultationId) -> tuple[Invited, ...]:
-    """Those who were invited and have not come, the earliest first."""
+def invited(uow: UnitOfWork, parts: Iterable[m.Participant], who: Who) -> tuple[Invited, ...]:
+    """Those of a consultation who were invited and have not come, the earliest first."""
     found = []
-    for one in uow.consultations.participants(consultation):
+    for one in parts:
         if one.expires_at is None or overdue(uow, one):
             continue
-        member = uow.people.membership(one.membership)
-        staff = uow.people.staff(member.staff)
+        staff, organisation = who.of(one.membership)
         found.append(Invited(
-            membership=one.membership, name=staff.name, title=staff.title,
-            organisation=uow.people.organisation(member.organisation).short_name, expires_at=one.expires_at,
+            membership=one.membership, name=staff.name, title=staff.title, organisation=organisation.short_name,
+            expires_at=one.expires_at,
         ))
     return tuple(found)
 
@@ -114,23 +128,16 @@ def recent_messages(uow: UnitOfWork, *, session: m.SessionId) -> tuple[Line, ...
 
 
 def lines_of(uow: UnitOfWork, found: Iterable[m.Message]) -> tuple[Line, ...]:
-    names: dict[MembershipId, str] = {}
-    lines = []
-    for message in found:
-        if message.membership not in names:
-            staff = uow.people.staff(uow.people.membership(message.membership).staff)
-            names[message.membership] = staff.name
-        lines.append(Line(message=message, name=names[message.membership]))
-    return tuple(lines)
+    who = Who(uow)
+    return tuple(Line(message=message, name=who.of(message.membership)[0].name) for message in found)
 
 
-def contacts_of(uow: UnitOfWork, consultation: m.ConsultationId) -> tuple[Contact, ...]:
+def contacts_of(parts: Iterable[m.Participant], who: Who) -> tuple[Contact, ...]:
     found = []
-    for participant in uow.consultations.participants(consultation):
+    for participant in parts:
         if participant.part not in PRINCIPALS:
             continue
-        member = uow.people.membership(participant.membership)
-        staff, organisation = uow.people.staff(member.staff), uow.people.organisation(member.organisation)
+        staff, organisation = who.of(participant.membership)
         found.append(Contact(
             part=participant.part, organisation=organisation.name, organisation_phone=organisation.phone,
             name=staff.name, phone=staff.phone,

@@ -1,5 +1,6 @@
 """What a membership is to a consultation, a patient or an order, read from the store (DOMAIN §6, column heads)."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from consult import model as m
@@ -126,11 +127,13 @@ def overdue(uow: UnitOfWork, participant: m.Participant) -> bool:
     return participant.expires_at is not None and uow.now >= participant.expires_at
 
 
-def hosts(uow: UnitOfWork, consultation: m.ConsultationId) -> frozenset[MembershipId]:
+def hosts(
+    uow: UnitOfWork, consultation: m.ConsultationId, parts: Sequence[m.Participant] | None = None
+) -> frozenset[MembershipId]:
     """Who admits, removes and locks: whoever was handed the chair of the running session and sits in it; else the
-    chair of the consultation, else its experts.
+    chair of the consultation, else its experts. `parts`: its participants, where they are known.
     """
-    parts = uow.consultations.participants(consultation)
+    parts = uow.consultations.participants(consultation) if parts is None else parts
     experts = {x.membership for x in parts if x.part in EXPERT_PARTS}
     session = uow.meetings.running(consultation)
     if session is not None and session.chair in experts:

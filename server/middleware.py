@@ -349,15 +349,16 @@ def is_local(request: web.Request) -> bool:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Every answer carries the security headers and the request id. Also the signal on_response_prepare, for streams
-    and for answers made before our first middleware (which know no id).
+    """Every answer carries the security headers and the request id, a WebSocket's only the id. Also the signal
+    on_response_prepare, for streams and for answers made before our first middleware (which know no id).
     """
     headers = response.headers
-    for name, value in SECURITY_HEADERS.items():
-        headers.setdefault(name, value)
-    if request.secure:
-        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-    headers.setdefault("Cache-Control", "no-store")
+    if not isinstance(response, web.WebSocketResponse):      # nothing of it is shown or kept, and it lives for hours
+        for name, value in SECURITY_HEADERS.items():
+            headers.setdefault(name, value)
+        if request.secure:
+            headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        headers.setdefault("Cache-Control", "no-store")
     if request_id := request.get(keys.REQUEST_ID):
         headers["X-Request-Id"] = request_id
     headers.popall("Server", None)

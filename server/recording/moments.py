@@ -32,6 +32,7 @@ from server.recording.conducting import open_key
 from server.sealing import SealError
 from server.signalling import schema as s
 from server.signalling.room import Live, Room
+from server.tasks import by_turns
 
 LOG = logging.getLogger("huizhen.recording")
 A_SECOND = 8                    # of one seat within a second, besides its view
@@ -141,7 +142,7 @@ class Moments:
         """Seals and stores what came, where the rows allow it; what the store does not take is tried again. Of others
         than `rooms`, those in memory, nothing is remembered.
         """
-        for room in rooms.values():
+        async for room in by_turns(rooms.values()):
             for live in room.seats.values():
                 self._compare(room, live)
         seats = {seat for room in rooms.values() for seat in room.seats}

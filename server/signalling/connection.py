@@ -1,6 +1,7 @@
 """The sending half of one socket: reliable frames in order, newest-wins frames only while nothing older waits."""
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 from server.signalling.schema import CLOSE_CODES, Close, Closed, encode
@@ -16,19 +17,20 @@ class Transport(Protocol):
 
 
 class Connection:
-    """`send` never blocks the sender: a task drains the queue, a reader that falls behind is disconnected.
+    """`send` never blocks the sender: a task sends while there is something to send, and a reader that falls behind is
+    disconnected. Who waits for messages has no task.
 
     A newest-wins frame replaces an unsent one under the same key, so that a busy follower sees the latest only.
     """
 
-    __slots__ = ("_bytes", "_frames", "_idle", "_newest", "_transport", "closed", "ending")
+    __slots__ = ("_bytes", "_frames", "_newest", "_sending", "_transport", "closed", "ending")
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._frames: list[bytes] = []           # seldom more than one; an empty deque takes ten times as much
         self._newest: dict[tuple[str, str], bytes] = {}
         self._bytes = 0
-        self._idle: asyncio.Future[None] | None = None      # of a drain that has nothing to send
+        self._sending: asyncio.Task[None] | None = None
         self.ending: Close | None = None         # why, from the moment that it is to end
         self.closed = False
 
@@ -42,13 +44,13 @@ class Connection:
             self._newest.clear()
             self.end(Close.SLOW)
             return
-        self._wake()
+        self._begin()
 
     def send_newest(self, key: tuple[str, str], frame: bytes) -> None:
         if self.closed or self.ending is not None:
             return
         self._newest[key] = frame
-        self._wake()
+        self._begin()
 
     def end(self, why: Close) -> None:
         """Tell the browser why, then close. What was queued before is still sent, unless the reader is slow."""
@@ -56,35 +58,40 @@ class Connection:
             return
         self.ending = why
         self._frames.append(encode(Closed(code=why)))
-        self._wake()
+        self._begin()
 
     def lost(self) -> None:
         """The socket is gone; nothing can be sent any more."""
         self.closed = True
-        self._wake()
 
-    def _wake(self) -> None:
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+    async def over(self) -> None:
+        """Wait for what is being sent; after `lost` it is given up."""
+        if (sending := self._sending) is None:
+            return
+        if self.closed:
+            sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sending
 
-    async def drain(self) -> None:
-        """Send until the connection ends. Run as a task beside the reading loop."""
+    def _begin(self) -> None:
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send_all())
+
+    async def _send_all(self) -> None:
         try:
-            while not self.closed:
-                if not (self._frames or self._newest or self.ending):
-                    self._idle = asyncio.get_running_loop().create_future()
-                    await self._idle
-                while self._frames and not self.closed:
+            while (self._frames or self._newest) and not self.closed:
+                if self._frames:
                     frame = self._frames.pop(0)
                     self._bytes -= len(frame)
-                    await self._transport.send_str(frame.decode())
-                while self._newest and not self._frames and not self.closed:
-                    key = next(iter(self._newest))
-                    await self._transport.send_str(self._newest.pop(key).decode())
-                if self.ending is not None and not self._frames:
+                else:
+                    frame = self._newest.pop(next(iter(self._newest)))
+                await self._transport.send_str(frame.decode())
+            if self.ending is not None and not self.closed:
+                try:
                     await self._transport.close(code=CLOSE_CODES[self.ending], message=self.ending.value.encode())
-                    return
+                finally:
+                    self.closed = True
         except (ConnectionError, RuntimeError):
-            pass                                # the socket went away underneath; the reading loop sees it too
+            self.closed = True                  # the socket went away underneath; the reading loop sees it too
         finally:
-            self.closed = True
+            self._sending = None

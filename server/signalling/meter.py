@@ -17,6 +17,8 @@ SENDERS = 16             # whose reports are weighed apart
 class Meter:
     """Begins at `at`. `line` is what has been counted since the last `take`."""
 
+    __slots__ = ("_at", "_began", "_nothing", "_owed", "_rung", "_silent", "_told", "_way", "line")
+
     def __init__(self, seat: SeatId, session: SessionId, *, at: float) -> None:
         self._nothing = self.line = SeatLine(seat=seat, session=session)
         self._at = at

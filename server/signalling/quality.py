@@ -14,6 +14,7 @@ from consult.model import SeatId, SeatState, SessionId
 from server.signalling import schema as s
 from server.signalling.meter import Meter
 from server.signalling.room import Live, Room, Services
+from server.tasks import by_turns
 
 LOG = logging.getLogger("huizhen.room")
 EVERY = 30.0             # seconds between two additions to the rows
@@ -78,8 +79,8 @@ class Book:
         """Look who is where, and add to the rows what is due: after half a minute, when somebody came or went, at the
         end of a session, and of a room that memory has forgotten.
         """
-        at = self.clock().timestamp()
-        for room in list(rooms.values()):
+        async for room in by_turns(rooms.values()):
+            at = self.clock().timestamp()
             kept = self._session(room)
             self._place(kept, at)
             mark = (room.view.session.ended_at, {x: live.info.seat.state for x, live in room.seats.items()})

@@ -18,6 +18,7 @@ from server.signalling.handling import Handler
 from server.signalling.ice import ice_servers
 from server.signalling.limits import Limiter
 from server.signalling.room import Live, Room, Services
+from server.tasks import by_turns
 
 LOG = logging.getLogger("huizhen.room")
 GRACE = timedelta(seconds=5)          # a socket away for longer leaves a gap in the attendance
@@ -127,7 +128,7 @@ class Rooms:
     async def sweep(self) -> None:
         """Once a second: seats that are away become gaps, empty rooms are forgotten, rows are read again."""
         now = self.clock()
-        for session, room in list(self.rooms.items()):
+        async for session, room in by_turns(self.rooms.items()):
             try:
                 await self._sweep_room(session, room, now)
             except Exception as error:

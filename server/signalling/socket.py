@@ -5,7 +5,6 @@ in the URL.
 """
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -48,7 +47,6 @@ class Socket:
         ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=s.SOCKET_LIMIT, compress=False, timeout=2.0)
         await ws.prepare(request)
         connection = self.connection = Connection(ws)
-        drain = asyncio.create_task(connection.drain())
         loop = asyncio.get_running_loop()
         late = loop.call_later(s.HELLO_SECONDS, self._late, connection)
         before = Limiter(loop.time())            # flood count, and the pings before hello
@@ -65,9 +63,7 @@ class Socket:
             connection.lost()
             if self.room is not None and self.live is not None:
                 self.room.detach(self.live, connection)
-            drain.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await drain
+            await connection.over()
         return ws
 
     def revoke(self) -> None:

@@ -47,7 +47,7 @@ _LOGIN = Mapper(Login, login)
 
 class Accounts(Repository):
     def get(self, staff: o.StaffId) -> Account | None:
-        return self._find(_ACCOUNT, account.c.staff == staff)
+        return self._find_by(_ACCOUNT, staff=staff)
 
     def put(self, value: Account) -> None:
         """Insert or replace."""
@@ -79,8 +79,8 @@ class Accounts(Repository):
 class Logins(Repository):
     def get(self, digest: str, *, now: datetime) -> Login | None:
         """The login when it is neither revoked nor expired."""
-        c = login.c
-        return self._find(_LOGIN, c.digest == digest, c.revoked_at.is_(None), c.expires_at > now)
+        found = self._find_by(_LOGIN, digest=digest, revoked_at=None)
+        return found if found is not None and found.expires_at > now else None
 
     def add(self, value: Login) -> None:
         self.link.insert(login, _LOGIN.values(value))

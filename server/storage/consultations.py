@@ -37,7 +37,7 @@ class Consultations(Repository):
         return self._get(rows.consultation, id)
 
     def by_number(self, number: str) -> m.Consultation | None:
-        return self._find(rows.consultation, _T.consultation.c.number == number)
+        return self._find_by(rows.consultation, number=number)
 
     def add(self, consultation: m.Consultation) -> None:
         self._add(rows.consultation, consultation)
@@ -115,8 +115,7 @@ class Consultations(Repository):
 
     def requests(self, id: m.ConsultationId) -> Sequence[m.RequestVersion]:
         """Oldest first."""
-        c = _T.request_version.c
-        return self._list(rows.request, c.consultation == id, order=(c.n,))
+        return self._list_by(rows.request, ("n",), consultation=id)
 
     def put_request(self, request: m.RequestVersion) -> None:
         values = rows.request.values(request)
@@ -133,8 +132,7 @@ class Consultations(Repository):
 
     def questions(self, id: m.ConsultationId) -> Sequence[m.Question]:
         """By number."""
-        c = _T.question.c
-        return self._list(rows.question, c.consultation == id, order=(c.n,))
+        return self._list_by(rows.question, ("n",), consultation=id)
 
     def put_questions(self, id: m.ConsultationId, questions: Sequence[m.Question]) -> None:
         """Replaces all questions of the consultation."""
@@ -143,8 +141,7 @@ class Consultations(Repository):
 
     def consents(self, id: m.ConsultationId) -> Sequence[m.Consent]:
         """Oldest first, withdrawn ones too."""
-        c = _T.consent.c
-        return self._list(rows.consent, c.consultation == id, order=(c.given_at, c.id))
+        return self._list_by(rows.consent, ("given_at", "id"), consultation=id)
 
     def add_consent(self, consent: m.Consent) -> None:
         self._add(rows.consent, consent)
@@ -161,8 +158,7 @@ class Consultations(Repository):
 
     def documents(self, id: m.ConsultationId) -> Sequence[m.Document]:
         """Oldest first, voided ones too."""
-        c = _T.document.c
-        return self._list(rows.document, c.consultation == id, order=(c.added_at, c.id))
+        return self._list_by(rows.document, ("added_at", "id"), consultation=id)
 
     def document(self, id: m.DocumentId) -> m.Document:
         return self._get(rows.document, id)
@@ -182,11 +178,8 @@ class Consultations(Repository):
 
     def participants(self, id: m.ConsultationId, *, past: bool = False) -> Sequence[m.Participant]:
         """The earliest first; with `past` also those who have left."""
-        c = _T.participant.c
-        where = [c.consultation == id]
-        if not past:
-            where.append(c.until.is_(None))
-        return self._list(rows.participant, *where, order=(c.since, c.part, c.membership))
+        ended = {} if past else {"until": None}
+        return self._list_by(rows.participant, ("since", "part", "membership"), consultation=id, **ended)
 
     def add_participant(self, participant: m.Participant) -> None:
         """Conflict when the membership already takes this part now."""

@@ -38,8 +38,7 @@ _ROW = Mapper(StudyCorrection, study_correction)
 class Corrections(Repository):
     def get(self, id: str, organisation: OrganisationId) -> StudyCorrection:
         """NotFound also for another organisation's."""
-        c = study_correction.c
-        found = self._find(_ROW, c.id == id, c.organisation == organisation)
+        found = self._find_by(_ROW, id=id, organisation=organisation)
         if found is None:
             raise NotFound(kind="study_correction")
         return found

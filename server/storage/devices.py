@@ -67,23 +67,18 @@ class Devices(Repository):
 
     def of(self, organisation: OrganisationId) -> Sequence[DeviceRow]:
         """Those in force, by name."""
-        c = device.c
-        return self._list(_DEVICE, c.organisation == organisation, c.ended_at.is_(None), order=(c.name, c.id))
+        return self._list_by(_DEVICE, ("name", "id"), organisation=organisation, ended_at=None)
 
     def calling(self, called: str, calling: str) -> Sequence[DeviceRow]:
         """Those in force that use these titles."""
-        c = device.c
-        return self._list(
-            _DEVICE, c.called == called, c.calling == calling, c.ended_at.is_(None), order=(c.created_at, c.id)
-        )
+        return self._list_by(_DEVICE, ("created_at", "id"), called=called, calling=calling, ended_at=None)
 
     def step(self, id: str) -> PerformedStep | None:
-        return self._find(_STEP, performed_step.c.id == id)
+        return self._find_by(_STEP, id=id)
 
     def steps(self, organisation: OrganisationId, accession: str) -> Sequence[PerformedStep]:
         """The steps performed under one accession number."""
-        c = performed_step.c
-        return self._list(_STEP, c.organisation == organisation, c.accession == accession, order=(c.created_at, c.id))
+        return self._list_by(_STEP, ("created_at", "id"), organisation=organisation, accession=accession)
 
     def add_step(self, step: PerformedStep) -> bool:
         """False when the UID is taken."""

@@ -16,7 +16,7 @@ class Events(Repository):
         self._add(rows.event, event)
 
     def of(self, aggregate: str) -> Sequence[m.Event]:
-        return self._list(rows.event, event.c.aggregate == aggregate, order=(event.c.n,))
+        return self._list_by(rows.event, ("n",), aggregate=aggregate)
 
     def next_n(self, aggregate: str) -> int:
         """1 for the first."""

@@ -6,14 +6,12 @@ from consult import model as m
 from consult.feedback_entry import FeedbackEntry
 from server.storage import rows
 from server.storage.repository import Repository
-from server.storage.tables_more import feedback
 
 
 class Feedback(Repository):
     def of(self, consultation: m.ConsultationId) -> Sequence[FeedbackEntry]:
         """Oldest first."""
-        c = feedback.c
-        return self._list(rows.feedback, c.consultation == consultation, order=(c.at, c.id))
+        return self._list_by(rows.feedback, ("at", "id"), consultation=consultation)
 
     def add(self, entry: FeedbackEntry) -> None:
         """Conflict when the clinic has told of the day, or the expert has rated, already."""

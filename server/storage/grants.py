@@ -34,8 +34,8 @@ _GRANT = Mapper(Grant, study_grant)
 class Grants(Repository):
     def get(self, digest: str, *, now: datetime) -> Grant | None:
         """The grant when it is neither revoked nor expired."""
-        c = study_grant.c
-        return self._find(_GRANT, c.digest == digest, c.revoked_at.is_(None), c.expires_at > now)
+        found = self._find_by(_GRANT, digest=digest, revoked_at=None)
+        return found if found is not None and found.expires_at > now else None
 
     def add(self, grant: Grant) -> None:
         self.link.insert(study_grant, _GRANT.values(grant))

@@ -24,12 +24,10 @@ class Meetings(Repository):
 
     def sessions(self, consultation: m.ConsultationId) -> Sequence[m.Session]:
         """By number."""
-        return self._list(rows.session, session.c.consultation == consultation, order=(session.c.n,))
+        return self._list_by(rows.session, ("n",), consultation=consultation)
 
     def running(self, consultation: m.ConsultationId) -> m.Session | None:
-        return self._find(
-            rows.session, session.c.consultation == consultation, session.c.ended_at.is_(None)
-        )
+        return self._find_by(rows.session, consultation=consultation, ended_at=None)
 
     def running_for(self, membership: o.MembershipId) -> Sequence[m.Session]:
         """Running sessions in which the membership has a seat, oldest first."""
@@ -50,10 +48,10 @@ class Meetings(Repository):
 
     def seats(self, session: m.SessionId) -> Sequence[m.Seat]:
         """The longest seated first."""
-        return self._list(rows.seat, seat.c.session == session, order=(seat.c.since, seat.c.id))
+        return self._list_by(rows.seat, ("since", "id"), session=session)
 
     def seat_of(self, session: m.SessionId, membership: o.MembershipId) -> m.Seat | None:
-        return self._find(rows.seat, seat.c.session == session, seat.c.membership == membership)
+        return self._find_by(rows.seat, session=session, membership=membership)
 
     def add_seat(self, seat: m.Seat) -> None:
         self._add(rows.seat, seat)
@@ -78,10 +76,10 @@ class Meetings(Repository):
         )
 
     def line(self, seat: m.SeatId) -> SeatLine | None:
-        return self._find(_LINE, line_quality.c.seat == seat)
+        return self._find_by(_LINE, seat=seat)
 
     def lines(self, session: m.SessionId) -> Sequence[SeatLine]:
-        return self._list(_LINE, line_quality.c.session == session, order=(line_quality.c.seat,))
+        return self._list_by(_LINE, ("seat",), session=session)
 
     def put_line(self, line: SeatLine) -> None:
         values = _LINE.values(line)
@@ -97,12 +95,8 @@ class Meetings(Repository):
         return message
 
     def _same(self, sent: m.Message) -> m.Message | None:
-        c = message.c
-        return self._find(
-            rows.message,
-            c.consultation == sent.consultation,
-            c.membership == sent.membership,
-            c.client_id == sent.client_id,
+        return self._find_by(
+            rows.message, consultation=sent.consultation, membership=sent.membership, client_id=sent.client_id
         )
 
     def messages(

@@ -24,8 +24,7 @@ class Offers(Repository):
 
     def of(self, consultation: m.ConsultationId) -> Sequence[m.Offer]:
         """Oldest first."""
-        c = offer.c
-        return self._list(rows.offer, c.consultation == consultation, order=(c.made_at, c.id))
+        return self._list_by(rows.offer, ("made_at", "id"), consultation=consultation)
 
     def expired(self, moment: datetime, *, limit: int = 100) -> Sequence[m.Offer]:
         """Open offers whose expiry is at or before the moment, the longest expired first."""

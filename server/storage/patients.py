@@ -31,8 +31,7 @@ class Patients(Repository):
         return self._save(rows.patient, patient)
 
     def identifiers(self, patient: p.PatientId) -> Sequence[p.PatientIdentifier]:
-        c = patient_identifier.c
-        return self._list(rows.identifier, c.patient == patient, order=(c.system, c.issuer, c.value))
+        return self._list_by(rows.identifier, ("system", "issuer", "value"), patient=patient)
 
     def add_identifier(self, identifier: p.PatientIdentifier) -> None:
         self._add(rows.identifier, identifier)
@@ -100,5 +99,4 @@ class Patients(Repository):
 
     def merged_from(self, patient: p.PatientId) -> Sequence[p.Patient]:
         """Records merged into this one, oldest first."""
-        c = rows.patient.table.c
-        return self._list(rows.patient, c.merged_into == patient, order=(c.created_at, c.id))
+        return self._list_by(rows.patient, ("created_at", "id"), merged_into=patient)

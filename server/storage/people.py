@@ -37,7 +37,7 @@ class People(Repository):
         return self._get(rows.staff, id)
 
     def staff_by_login(self, login: str) -> o.Staff | None:
-        return self._find(rows.staff, staff.c.login == login)
+        return self._find_by(rows.staff, login=login)
 
     def staff_of(self, organisation: o.OrganisationId) -> Sequence[o.Staff]:
         """Everyone who has or had a membership there, by name."""
@@ -61,13 +61,9 @@ class People(Repository):
         role: o.Role | None = None,
     ) -> Sequence[o.Membership]:
         """All that fit every given filter, ended ones too; ordered by id."""
-        c = membership.c
-        where = [
-            column == value
-            for column, value in ((c.staff, staff), (c.organisation, organisation), (c.role, role))
-            if value is not None
-        ]
-        return self._list(rows.membership, *where, order=(c.id,))
+        given = {"staff": staff, "organisation": organisation, "role": role}
+        equal = {name: value for name, value in given.items() if value is not None}
+        return self._list_by(rows.membership, ("id",), **equal)
 
     def add_membership(self, membership: o.Membership) -> None:
         self._add(rows.membership, membership)

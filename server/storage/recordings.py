@@ -46,8 +46,7 @@ class Recordings(Repository):
 
     def events(self, recording: RecordingId) -> Sequence[RecordingEvent]:
         """By number."""
-        c = recording_event.c
-        return self._list(_EVENT, c.recording == recording, order=(c.n,))
+        return self._list_by(_EVENT, ("n",), recording=recording)
 
     def append(self, event: RecordingEvent) -> None:
         """Conflict when its number is taken: another unit was faster."""
@@ -55,8 +54,7 @@ class Recordings(Repository):
 
     def moments(self, recording: RecordingId) -> Sequence[Moment]:
         """By number."""
-        c = recording_moment.c
-        return self._list(_MOMENT, c.recording == recording, order=(c.n,))
+        return self._list_by(_MOMENT, ("n",), recording=recording)
 
     def moments_kept(self, recording: RecordingId) -> tuple[int, int, bool]:
         """How many, how many characters, and whether a row says that the limit was reached."""

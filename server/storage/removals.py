@@ -72,7 +72,7 @@ _HOLD = Mapper(Hold, study_hold)
 class Removals(Repository):
     def get(self, id: str, organisation: OrganisationId) -> Removal:
         """NotFound also for another organisation's."""
-        found = self._find(_REMOVAL, removal.c.id == id, removal.c.organisation == organisation)
+        found = self._find_by(_REMOVAL, id=id, organisation=organisation)
         if found is None:
             raise NotFound(kind="removal")
         return found
@@ -139,7 +139,7 @@ class Removals(Repository):
 
     def hold(self, id: str, organisation: OrganisationId) -> Hold:
         """NotFound also for another organisation's."""
-        found = self._find(_HOLD, study_hold.c.id == id, study_hold.c.organisation == organisation)
+        found = self._find_by(_HOLD, id=id, organisation=organisation)
         if found is None:
             raise NotFound(kind="study_hold")
         return found

@@ -10,7 +10,7 @@ from consult import people as o
 from consult.errors import NotFound
 from server.storage import rows
 from server.storage.repository import Repository
-from server.storage.tables import filing, report, report_pdf, report_version, signature
+from server.storage.tables import filing, report_pdf
 
 
 class Reports(Repository):
@@ -19,8 +19,7 @@ class Reports(Repository):
 
     def of(self, consultation: m.ConsultationId) -> Sequence[m.Report]:
         """By part, then author."""
-        c = report.c
-        return self._list(rows.report, c.consultation == consultation, order=(c.part, c.author, c.id))
+        return self._list_by(rows.report, ("part", "author", "id"), consultation=consultation)
 
     def add(self, report: m.Report) -> None:
         self._add(rows.report, report)
@@ -32,13 +31,10 @@ class Reports(Repository):
         return self._get(rows.report_version, id)
 
     def versions(self, consultation: m.ConsultationId) -> Sequence[m.ReportVersion]:
-        c = report_version.c
-        return self._list(
-            rows.report_version, c.consultation == consultation, order=(c.signed_at, c.n, c.id)
-        )
+        return self._list_by(rows.report_version, ("signed_at", "n", "id"), consultation=consultation)
 
     def by_code(self, code: str) -> m.ReportVersion | None:
-        return self._find(rows.report_version, report_version.c.code == code)
+        return self._find_by(rows.report_version, code=code)
 
     def add_version(
         self, version: m.ReportVersion, pdf: bytes, signatures: Sequence[m.Signature]
@@ -57,8 +53,7 @@ class Reports(Repository):
 
     def signatures(self, id: m.ReportVersionId) -> Sequence[m.Signature]:
         """In the order they were given."""
-        c = signature.c
-        return self._list(rows.signature, c.report_version == id, order=(c.at, c.part, c.staff))
+        return self._list_by(rows.signature, ("at", "part", "staff"), report_version=id)
 
     def filing(self, id: str) -> m.Filing:
         return self._get(rows.filing, id)

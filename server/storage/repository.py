@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Executable, Select, Table, insert, select, update
+from sqlalchemy import Connection, Executable, Select, Table, UniqueConstraint, bindparam, insert, select, update
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
@@ -29,6 +29,21 @@ def _insert_new(table: Table, *, postgres: bool) -> Executable:
     # Without the option SQLAlchemy forgets the row count of an INSERT.
     statement: Executable = dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
     return statement
+
+
+@lru_cache(512)
+def _equal(mapper: Mapper[Any], names: tuple[str, ...], nulls: tuple[str, ...], order: tuple[str, ...]) -> Select[Any]:
+    """The entities whose columns `names` have the values of the same name; made once, which is most of its cost."""
+    c = mapper.table.c
+    where = [*(c[name] == bindparam(name) for name in names), *(c[name].is_(None) for name in nulls)]
+    return select(*mapper.columns).where(*where).order_by(*(c[name] for name in order))
+
+
+@lru_cache(256)
+def _update(table: Table) -> Executable:
+    """The row `the_id` as it was at `read_version`, made once; the columns are those that values are given for."""
+    c = table.c
+    return update(table).where(c.id == bindparam("the_id"), c.version == bindparam("read_version"))
 
 
 class Link:
@@ -61,11 +76,11 @@ class Link:
         if values:
             self.execute(insert(table), values)
 
-    def update_unique(self, statement: Executable) -> int:
+    def update_unique(self, statement: Executable, values: Any = None) -> int:
         """An update that may meet a unique key: rolled back to a savepoint, then Conflict; the unit can go on."""
         try:
             with self.connection.begin_nested():
-                result: Any = self.connection.execute(statement)
+                result: Any = self.connection.execute(statement, values)
                 return int(result.rowcount)
         except sa_exc.IntegrityError as error:
             if is_unique(error):
@@ -91,10 +106,24 @@ class Repository:
         return None if row is None else mapper.one(row)
 
     def _get(self, mapper: Mapper[E], id: str) -> E:
-        found = self._find(mapper, mapper.table.c.id == id)
+        found = self._find_by(mapper, id=id)
         if found is None:
             raise NotFound(kind=mapper.table.name)
         return found
+
+    def _find_by(self, mapper: Mapper[E], **equal: Any) -> E | None:
+        """The one entity whose columns equal these values (None: empty)."""
+        row = self._rows_by(mapper, (), equal).first()
+        return None if row is None else mapper.one(row)
+
+    def _list_by(self, mapper: Mapper[E], order: tuple[str, ...], **equal: Any) -> list[E]:
+        """All whose columns equal these values (None: empty)."""
+        return [mapper.one(row) for row in self._rows_by(mapper, order, equal)]
+
+    def _rows_by(self, mapper: Mapper[E], order: tuple[str, ...], equal: dict[str, Any]) -> CursorResult[Any]:
+        nulls = tuple(name for name, value in equal.items() if value is None)
+        values = {name: value for name, value in equal.items() if value is not None}
+        return self.link.execute(_equal(mapper, tuple(values), nulls, order), values)
 
     def _list(
         self, mapper: Mapper[E], *where: Any, order: Sequence[Any], limit: int | None = None
@@ -113,15 +142,11 @@ class Repository:
         stored: E = replace(entity, version=entity.version + 1)  # type: ignore[type-var, attr-defined]
         values = mapper.values(stored)
         key = values.pop("id")
-        statement = (
-            update(table)
-            .where(table.c.id == key, table.c.version == entity.version)  # type: ignore[attr-defined]
-            .values(values)
-        )
-        if len(_uniques(table)) > 0:
-            changed = self.link.update_unique(statement)
+        values |= {"the_id": key, "read_version": entity.version}  # type: ignore[attr-defined]
+        if _has_uniques(table):
+            changed = self.link.update_unique(_update(table), values)
         else:
-            changed = self.link.execute(statement).rowcount
+            changed = self.link.execute(_update(table), values).rowcount
         if changed == 0:
             if self.link.execute(select(table.c.id).where(table.c.id == key)).first() is None:
                 raise NotFound(kind=table.name)
@@ -129,9 +154,7 @@ class Repository:
         return stored
 
 
-def _uniques(table: Table) -> list[Any]:
-    """Unique rules besides the primary key."""
-    from sqlalchemy import UniqueConstraint
-
-    constraints = [c for c in table.constraints if isinstance(c, UniqueConstraint)]
-    return [*constraints, *(i for i in table.indexes if i.unique)]
+@lru_cache(256)
+def _has_uniques(table: Table) -> bool:
+    """Whether there are unique rules besides the primary key."""
+    return any(isinstance(c, UniqueConstraint) for c in table.constraints) or any(i.unique for i in table.indexes)

@@ -41,7 +41,7 @@ class Studies(Repository):
         return self._list(rows.order, *where, order=(c.at.desc(), c.id), limit=limit)
 
     def order_by_accession(self, issuer: o.OrganisationId, accession: str) -> m.ExamOrder | None:
-        return self._find(rows.order, exam_order.c.issuer == issuer, exam_order.c.accession == accession)
+        return self._find_by(rows.order, issuer=issuer, accession=accession)
 
     def next_accession(self, issuer: o.OrganisationId, day: date) -> int:
         """1, 2, 3 … per issuer and day, without gaps."""
@@ -55,10 +55,7 @@ class Studies(Repository):
         return self._save(rows.order, order)
 
     def match(self, study_uid: str, organisation: o.OrganisationId) -> m.StudyMatch | None:
-        c = study_match.c
-        return self._find(
-            rows.match, c.study_uid == study_uid, c.organisation == organisation, c.voided_at.is_(None)
-        )
+        return self._find_by(rows.match, study_uid=study_uid, organisation=organisation, voided_at=None)
 
     def matches(
         self,

@@ -45,7 +45,7 @@ class Tokens(Repository):
 
     def by_digest(self, digest: str) -> ApiToken | None:
         """The token, in force or not."""
-        return self._find(_TOKEN, api_token.c.digest == digest)
+        return self._find_by(_TOKEN, digest=digest)
 
     def of(self, organisation: OrganisationId, *, since: datetime) -> Sequence[ApiToken]:
         """Those that had not ended at `since`, the newest first."""

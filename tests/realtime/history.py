@@ -58,7 +58,6 @@ class History:
         """What Socket.serve does, over this wire."""
         socket = Socket(self.rooms, actor=self.world[who], login=who, token=TOKEN, remote=None)
         connection = socket.connection = Connection(wire)
-        drain = asyncio.ensure_future(connection.drain())
         before = Limiter(self.seconds)
         try:
             while (text := await wire.inbox.get()) is not None:
@@ -70,7 +69,7 @@ class History:
             connection.lost()
             if socket.room is not None and socket.live is not None:
                 socket.room.detach(socket.live, connection)
-            await drain
+            await connection.over()
 
     def turns(self, count: int = 60) -> None:
         """Let the server work for so many turns of the loop."""
@@ -188,7 +187,7 @@ class History:
 
     def restart(self) -> None:
         """The process is a new one. Sockets break with whatever was under way."""
-        self.rooms.close()
+        self.loop.call_soon(self.rooms.close)
         self.turns(5)
         for page in self.pages.values():
             if page.wire is not None and page.wire.open:

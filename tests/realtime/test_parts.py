@@ -167,7 +167,6 @@ class TestConnection:
         transport = FakeTransport()
         connection = Connection(transport)
         transport.reading.clear()
-        task = asyncio.create_task(connection.drain())
         connection.send(b"first")
         await asyncio.sleep(0)
         for at in range(50):
@@ -175,7 +174,7 @@ class TestConnection:
         connection.send(b"second")
         transport.reading.set()
         connection.end(s.Close.LEFT)
-        await task
+        await connection.over()
         assert transport.sent[:2] == ["first", "second"]
         assert [x for x in transport.sent if x.startswith("view")] in ([], ["view 49"])
         assert transport.code == s.CLOSE_CODES[s.Close.LEFT]
@@ -184,12 +183,11 @@ class TestConnection:
         transport = FakeTransport()
         connection = Connection(transport)
         transport.reading.clear()
-        task = asyncio.create_task(connection.drain())
         connection.send(b"x")
         await asyncio.sleep(0)
         connection.send(b"x" * (QUEUE_LIMIT + 1))
         transport.reading.set()
-        await task
+        await connection.over()
         assert transport.code == s.CLOSE_CODES[s.Close.SLOW]
         assert s.Close.SLOW not in s.FINAL_CLOSES
         assert len("".join(transport.sent)) < 1000
