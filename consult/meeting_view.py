@@ -1,5 +1,6 @@
 """A session's rows as the live room and its page see them. Reading only; who may see it is attending's business."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -65,6 +66,9 @@ class Line:
     name: str
 
 
+same = sys.intern      # the words of a few people and places, which every room holds: in memory once
+
+
 class Who:
     """People and their places, each read once."""
 
@@ -93,7 +97,7 @@ def room_rows(uow: UnitOfWork, *, session: m.SessionId) -> RoomView:
     for seat in uow.meetings.seats(session):
         staff, organisation = who.of(seat.membership)
         infos.append(SeatInfo(
-            seat=seat, name=staff.name, title=staff.title, organisation=organisation.short_name,
+            seat=seat, name=same(staff.name), title=same(staff.title), organisation=same(organisation.short_name),
             host=seat.membership in chairing,
             # A guest's part ends with the session; they are told that it is over, not that they were put out.
             active=staff.active and (
@@ -139,7 +143,7 @@ def contacts_of(parts: Iterable[m.Participant], who: Who) -> tuple[Contact, ...]
             continue
         staff, organisation = who.of(participant.membership)
         found.append(Contact(
-            part=participant.part, organisation=organisation.name, organisation_phone=organisation.phone,
-            name=staff.name, phone=staff.phone,
+            part=participant.part, organisation=same(organisation.name),
+            organisation_phone=same(organisation.phone), name=same(staff.name), phone=same(staff.phone),
         ))
     return tuple(found)

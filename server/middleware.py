@@ -287,7 +287,7 @@ async def authorise(request: web.Request, handler: Handler) -> web.StreamRespons
             raise Refused("csrf")
     if not policy.allows(login.actor.role if login else None):
         raise Refused("not_allowed")
-    return await serve(request, policy, handler)
+    return await handler(await ready(request, policy))
 
 
 async def authorise_token(request: web.Request, policy: Policy, given: str, handler: Handler) -> web.StreamResponse:
@@ -303,16 +303,16 @@ async def authorise_token(request: web.Request, policy: Policy, given: str, hand
             outcome="denied", staff=token.who, organisation=token.organisation,
         )  # fmt: skip
         raise Refused("token_scope")
-    return await bearers.watch(request, token, serve(request, policy, handler))
+    return await bearers.watch(request, token, handler(await ready(request, policy)))
 
 
-async def serve(request: web.Request, policy: Policy, handler: Handler) -> web.StreamResponse:
-    """The handler, within the policy's limit; what needs the archive waits for its start."""
+async def ready(request: web.Request, policy: Policy) -> web.Request:
+    """The request within the policy's limit; what needs the archive waits for its start."""
     if request[keys.CANONICAL].startswith(ARCHIVE_PATHS):
         await request.app[keys.ARCHIVE_STARTED].wait()
     if policy.limit is not None:
         request = request.clone(client_max_size=policy.limit or request.client_max_size)
-    return await handler(request)
+    return request
 
 
 def is_websocket(request: web.Request) -> bool:
@@ -349,16 +349,19 @@ def is_local(request: web.Request) -> bool:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Every answer carries the security headers and the request id, a WebSocket's only the id. Also the signal
-    on_response_prepare, for streams and for answers made before our first middleware (which know no id).
+    """Every answer carries the security headers and the request id. Also the signal on_response_prepare, for streams
+    and for answers made before our first middleware (which know no id). A WebSocket, of which nothing is shown or kept,
+    goes without: it would hold them for hours.
     """
     headers = response.headers
-    if not isinstance(response, web.WebSocketResponse):      # nothing of it is shown or kept, and it lives for hours
-        for name, value in SECURITY_HEADERS.items():
-            headers.setdefault(name, value)
-        if request.secure:
-            headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-        headers.setdefault("Cache-Control", "no-store")
+    if isinstance(response, web.WebSocketResponse):
+        headers.popall("Server", None)
+        return
+    for name, value in SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+    if request.secure:
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    headers.setdefault("Cache-Control", "no-store")
     if request_id := request.get(keys.REQUEST_ID):
         headers["X-Request-Id"] = request_id
     headers.popall("Server", None)

@@ -12,10 +12,9 @@ import base64
 import binascii
 import ipaddress
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from aiohttp import web
 
@@ -126,10 +125,10 @@ class Bearers:
         self._read = {digest: (at, None) for digest, (at, _found) in self._read.items()}
 
     async def watch(
-        self, request: web.Request, token: Bearer, answer: Coroutine[Any, Any, web.StreamResponse]
+        self, request: web.Request, token: Bearer, answer: Awaitable[web.StreamResponse]
     ) -> web.StreamResponse:
         """The answer; the connection is cut when the token ends while it is being given."""
-        serving = asyncio.create_task(answer)
+        serving = asyncio.ensure_future(answer)
         try:
             while not (await asyncio.wait({serving}, timeout=RECHECK_SECONDS))[0]:
                 if await self.find(token.digest) is None:

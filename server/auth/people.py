@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,15 +47,15 @@ def in_force(membership: Membership, now: datetime) -> bool:
 
 
 def actor_of(staff: Staff, membership: Membership) -> Actor:
-    """The flattened value services take."""
+    """The flattened value services take. The words of a place, which many share, are in memory once."""
     return Actor(
         membership=membership.id,
         staff=staff.id,
-        organisation=membership.organisation,
+        organisation=OrganisationId(sys.intern(membership.organisation)),
         role=membership.role,
         name=staff.name,
-        title=staff.title,
-        department=membership.department,
+        title=sys.intern(staff.title),
+        department=sys.intern(membership.department),
         specialties=membership.specialties,
     )
 

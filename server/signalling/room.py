@@ -93,7 +93,7 @@ class Room:
         self.recording = s.RecordingView()       # set by server/recording/conducting.py
         self.settled: Callable[[Room], None] = lambda _room: None          # set by server/media/seating.py
         self.expelled: Callable[[Room, Live], None] = lambda _room, _live: None
-        now = clock()
+        self.checked = now = clock()             # when the rows were read though nobody said that they changed
         for info in view.seats:
             self.seats[info.seat.id] = Live(info=info, lost_at=now, written_lost=info.seat.state is SeatState.LOST)
 

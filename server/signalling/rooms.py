@@ -35,7 +35,6 @@ class Rooms:
         self.handler = Handler(settings, clock)
         self.rooms: dict[SessionId, Room] = {}
         self._making: dict[SessionId, asyncio.Lock] = {}
-        self._checked: dict[SessionId, datetime] = {}
         self._flooded: dict[tuple[str, str], float] = {}       # (login, session) → until when it rests
         self.follow: Callable[[str], None] = lambda _topic: None       # set by setup.py: the hub's topics
         self.unfollow: Callable[[str], None] = lambda _topic: None
@@ -53,9 +52,9 @@ class Rooms:
                 room.said.update(line.message.id for line in said)
                 self.rooms[session] = room
                 self.follow(f"consultation:{view.session.consultation}")
-                self._checked[session] = self.clock()
                 self.made(room)
-            return room
+        self._making.pop(session, None)          # whoever still waits for it finds the room
+        return room
 
     def flooded(self, login: str, session: str, now: float) -> None:
         """A socket was ended for a flood: sitting down again is what costs, so it has to wait."""
@@ -67,7 +66,7 @@ class Rooms:
         return self._flooded.get((login, session), now) > now
 
     async def join(
-        self, *, actor: Actor, login: str, remote: str | None, hello: s.Hello, connection: Connection, seconds: float
+        self, *, actor: Actor, login: str, remote: str | None, hello: s.Hello, connection: Connection, limiter: Limiter
     ) -> tuple[Room, Live]:
         """Seat a socket: permission and seat by the rows, then welcome. Raises ConsultError."""
         session = SessionId(hello.session)
@@ -86,7 +85,6 @@ class Rooms:
                     break                        # else so much came meanwhile that the snapshot is too old
             live.actor, live.login, live.remote = actor, login, remote
             ice = ice_servers(self.settings.ice, holder=seat.id, now=self.clock())
-            limiter = Limiter(seconds)
             room.attach(live, connection, hello, whole=whole, mark=mark, ice=ice, limiter=limiter)
         return room, live
 
@@ -146,8 +144,8 @@ class Rooms:
                     continue                     # back in the meantime
                 await self.services.run(attending.seat_lost, seat=live.info.seat.id, at=live.lost_at)
                 live.written_lost = True
-        if lost or (now - self._checked.get(session, now) >= RECHECK and any(x.connected for x in room.seats.values())):
-            self._checked[session] = now
+        if lost or (now - room.checked >= RECHECK and any(x.connected for x in room.seats.values())):
+            room.checked = now
             await room.refresh()
         if any(live.connected for live in room.seats.values()):
             room.empty_since = None
@@ -156,8 +154,6 @@ class Rooms:
         elif now - room.empty_since >= KEEP_EMPTY:
             self.rooms.pop(session, None)
             self.unfollow(f"consultation:{room.view.session.consultation}")
-            self._making.pop(session, None)
-            self._checked.pop(session, None)
 
     def close(self) -> None:
         """The server stops: every browser is told to come back."""

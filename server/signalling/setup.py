@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import web
@@ -12,7 +11,6 @@ from aiohttp import web
 from consult.model import ConsultationId
 from consult.people import MembershipId
 from server import keys
-from server.auth.sessions import SignedIn
 from server.hub import SNAPSHOT, Note, Subscription
 from server.media.janus import Janus
 from server.media.packet_relay import PacketRelay
@@ -29,7 +27,6 @@ ROOMS: web.AppKey[Rooms] = web.AppKey("rooms")
 SWEEP_SECONDS = 1.0
 RECORDING_SECONDS = 2.0
 MOMENT_SECONDS = 1.0                     # shared views on the recording's timeline are kept so often
-LOGIN_CHECK = timedelta(seconds=30)      # a socket that is used keeps its login alive, and notices that it expired
 
 
 def install(app: web.Application) -> None:
@@ -170,21 +167,9 @@ async def stop_rooms(app: web.Application) -> None:
 async def socket(request: web.Request) -> web.StreamResponse:
     """GET /socket. The login is checked again while the socket lives; its end closes the socket at once."""
     login = request[keys.LOGIN]
-    clock, sessions = request.app[keys.CLOCK], request.app[keys.SESSIONS]
-    checked = clock()
-
-    async def alive() -> bool:
-        nonlocal checked
-        now = clock()
-        if now - checked < LOGIN_CHECK:
-            return True
-        checked = now
-        found: SignedIn | None = await sessions.find(login.digest)
-        return found is not None and found.actor.membership == login.actor.membership
-
     served = Socket(
         request.app[ROOMS], actor=login.actor, login=login.digest, token=login.csrf, remote=request.remote,
-        alive=alive,
+        find=request.app[keys.SESSIONS].find,
     )
     forget = request.app[keys.STREAMS].add(login, served.revoke)
     try:

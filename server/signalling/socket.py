@@ -13,6 +13,7 @@ from aiohttp import WSMsgType, web
 
 from consult.errors import ConsultError
 from consult.people import Actor
+from server.auth.sessions import SignedIn
 from server.signalling import schema as s
 from server.signalling.connection import Connection
 from server.signalling.limits import Limiter
@@ -21,6 +22,7 @@ from server.signalling.rooms import Rooms
 
 LOG = logging.getLogger("huizhen.room")
 HEARTBEAT = 10.0                 # WebSocket pings; a half-open socket is noticed within 15 s
+LOGIN_CHECK = 30.0               # a socket that is used keeps its login alive, and notices within so long that it ended
 _CLOSES = {
     "room_locked": s.Close.LOCKED,
     "seat_removed": s.Close.REMOVED,
@@ -28,16 +30,17 @@ _CLOSES = {
 
 
 class Socket:
-    """One socket from upgrade to end."""
+    """One socket from upgrade to end. `find`: the login in force with a digest, as server/auth/sessions.py knows it."""
 
-    __slots__ = ("actor", "alive", "connection", "live", "login", "remote", "room", "rooms", "token")
+    __slots__ = ("actor", "checked", "connection", "find", "live", "login", "remote", "room", "rooms", "token")
 
     def __init__(
         self, rooms: Rooms, *, actor: Actor, login: str, token: str, remote: str | None,
-        alive: Callable[[], Awaitable[bool]] | None = None,
+        find: Callable[[str], Awaitable[SignedIn | None]] | None = None,
     ) -> None:
         self.rooms, self.actor, self.login, self.token, self.remote = rooms, actor, login, token, remote
-        self.alive = alive
+        self.find = find
+        self.checked = 0.0
         self.connection: Connection | None = None
         self.room: Room | None = None
         self.live: Live | None = None
@@ -49,13 +52,14 @@ class Socket:
         connection = self.connection = Connection(ws)
         loop = asyncio.get_running_loop()
         late = loop.call_later(s.HELLO_SECONDS, self._late, connection)
-        before = Limiter(loop.time())            # flood count, and the pings before hello
+        self.checked = loop.time()
+        limiter = Limiter(self.checked)
         try:
             async for frame in ws:
                 if frame.type is WSMsgType.TEXT:
-                    await self.frame(frame.data, connection, before, loop.time())
+                    await self.frame(frame.data, connection, limiter, loop.time())
                 elif frame.type is WSMsgType.BINARY:
-                    self.refuse(connection, s.BadFrame(s.Refusal.MALFORMED), before, loop.time())
+                    self.refuse(connection, s.BadFrame(s.Refusal.MALFORMED), limiter, loop.time())
         finally:
             late.cancel()
             if connection.ending is s.Close.FLOOD and self.room is not None:
@@ -77,15 +81,15 @@ class Socket:
         if self.live is None:
             connection.end(s.Close.HELLO_LATE)
 
-    def refuse(self, connection: Connection, bad: s.BadFrame, before: Limiter, now: float) -> None:
-        if before.refused(now):
+    def refuse(self, connection: Connection, bad: s.BadFrame, limiter: Limiter, now: float) -> None:
+        if limiter.refused(now):
             connection.end(s.Close.FLOOD)
         else:
             connection.send(s.encode(s.Refused(n=bad.n, kind=bad.kind, code=bad.code)))
 
-    async def frame(self, text: str, connection: Connection, before: Limiter, now: float) -> None:
+    async def frame(self, text: str, connection: Connection, limiter: Limiter, now: float) -> None:
         """One text frame."""
-        if not before.hear(now):
+        if not limiter.hear(now):
             connection.end(s.Close.FLOOD)
             return
         try:
@@ -93,22 +97,28 @@ class Socket:
         except s.BadFrame as bad:
             if self.live is not None and bad.n > self.live.received:
                 self.live.answered(bad.n, s.Refused(n=bad.n, kind=bad.kind, code=bad.code))
-            self.refuse(connection, bad, before, now)
+            self.refuse(connection, bad, limiter, now)
             return
-        if self.alive is not None and not await self.alive():
+        if now - self.checked >= LOGIN_CHECK and not await self.signed_in(now):
             self.revoke()
         elif self.room is not None and self.live is not None:
             await self.rooms.take(self.room, self.live, message, connection, seconds=now)
-        elif isinstance(message, s.Ping) and before.take(s.Family.CONTROL, now):
+        elif isinstance(message, s.Ping) and limiter.take(s.Family.CONTROL, now):
             connection.send(s.encode(s.Pong(at=message.at)))
         elif isinstance(message, s.Hello):
-            await self.hello(message, connection, now)
+            await self.hello(message, connection, limiter, now)
         else:
             number = message.n if isinstance(message, s.Reliable) else 0
             kind = s.name(type(message))
-            self.refuse(connection, s.BadFrame(s.Refusal.HELLO_FIRST, kind=kind, n=number), before, now)
+            self.refuse(connection, s.BadFrame(s.Refusal.HELLO_FIRST, kind=kind, n=number), limiter, now)
 
-    async def hello(self, hello: s.Hello, connection: Connection, now: float) -> None:
+    async def signed_in(self, now: float) -> bool:
+        """Whether the login is still in force, and for the same place."""
+        self.checked = now
+        found = await self.find(self.login) if self.find is not None else None
+        return self.find is None or (found is not None and found.actor.membership == self.actor.membership)
+
+    async def hello(self, hello: s.Hello, connection: Connection, limiter: Limiter, now: float) -> None:
         """Take the seat, or end with the reason."""
         if hello.v != s.VERSION:
             connection.end(s.Close.VERSION)
@@ -121,7 +131,8 @@ class Socket:
             return
         try:
             self.room, self.live = await self.rooms.join(
-                actor=self.actor, login=self.login, remote=self.remote, hello=hello, connection=connection, seconds=now
+                actor=self.actor, login=self.login, remote=self.remote, hello=hello, connection=connection,
+                limiter=limiter,
             )
         except ConsultError as error:
             connection.end(_CLOSES.get(error.code, s.Close.NOT_FOUND))
