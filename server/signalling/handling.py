@@ -104,8 +104,8 @@ class Handler:
 
     @staticmethod
     def again(room: Room, live: Live, message: s.ClientMessage, number: int, *, seconds: float) -> bool:
-        """A number that was taken is answered as it was, without a second effect. An answer too old to be remembered
-        is an acknowledgement; only for a chat line the rows are asked anew (False).
+        """A number that was taken is answered as it was, without a second effect. An answer that is not remembered is
+        an acknowledgement; only for a chat line the rows are asked anew (False).
         """
         answer = live.answers.get(number)
         if answer is None and isinstance(message, s.Chat):

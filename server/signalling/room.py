@@ -23,7 +23,7 @@ from server.signalling.replay import Replay
 
 T = TypeVar("T")
 CHAT_HISTORY = 100
-ANSWERS = 64              # answers kept per page load, so that a resent number is answered as it was
+ANSWERS = 64              # refusals and ids kept per page load, so that a resent number is answered as it was
 PRESENT = frozenset({SeatState.IN, SeatState.LOST})
 
 
@@ -63,9 +63,10 @@ class Live:
     def answered(self, number: int, answer: s.ServerAck | s.Refused) -> None:
         """The number is used up, whether the message had its effect or was refused."""
         self.received = max(self.received, number)
-        self.answers[number] = answer
-        if len(self.answers) > ANSWERS:
-            del self.answers[next(iter(self.answers))]
+        if isinstance(answer, s.Refused) or answer.id:       # what is not remembered was simply acknowledged
+            self.answers[number] = answer
+            if len(self.answers) > ANSWERS:
+                del self.answers[next(iter(self.answers))]
 
     def hears_chat(self) -> bool:
         """In the room, or a principal at its door: what is said before they enter is theirs to read."""

@@ -270,6 +270,8 @@ def decode(frame: str) -> ClientMessage:
 
 def encode(message: ServerMessage, **envelope: Any) -> bytes:
     """JSON of a server message; `envelope` adds seq and from."""
+    if not envelope:
+        return msgspec.json.encode(message)
     fields = msgspec.to_builtins(message)
     fields.update(envelope)
     return msgspec.json.encode(fields)

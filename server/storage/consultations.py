@@ -30,6 +30,14 @@ _AS_GUEST = (
     .where(_T.consultation.c.id.in_(_GUEST))
     .order_by(_T.consultation.c.created_at.desc(), _T.consultation.c.id)
 )
+_SHARED = select(study_share.c.consultation).where(
+    study_share.c.study_uid == bindparam("study_uid"), study_share.c.until.is_(None)
+)
+_SHARING = (
+    select(*rows.consultation.columns)
+    .where(_T.consultation.c.id.in_(_SHARED))
+    .order_by(_T.consultation.c.created_at.desc(), _T.consultation.c.id)
+)
 
 
 class Consultations(Repository):
@@ -212,11 +220,8 @@ class Consultations(Repository):
 
     def shares(self, id: m.ConsultationId, *, past: bool = False) -> Sequence[m.StudyShare]:
         """The earliest first; with `past` also ended ones."""
-        c = study_share.c
-        where = [c.consultation == id]
-        if not past:
-            where.append(c.until.is_(None))
-        return self._list(rows.share, *where, order=(c.since, c.study_uid))
+        ended = {} if past else {"until": None}
+        return self._list_by(rows.share, ("since", "study_uid"), consultation=id, **ended)
 
     def add_share(self, share: m.StudyShare) -> None:
         """Conflict when the study is already part of the material."""
@@ -233,9 +238,8 @@ class Consultations(Repository):
 
     def sharing(self, study_uid: str) -> Sequence[m.Consultation]:
         """Newest first."""
-        c, s = _T.consultation.c, study_share.c
-        inside = select(s.consultation).where(s.study_uid == study_uid, s.until.is_(None))
-        return self._list(rows.consultation, c.id.in_(inside), order=(c.created_at.desc(), c.id))
+        found = self.link.execute(_SHARING, {"study_uid": study_uid})
+        return [rows.consultation.one(row) for row in found]
 
     def as_guest(self, membership: o.MembershipId) -> Sequence[m.Consultation]:
         """Newest first."""

@@ -94,9 +94,8 @@ class Forwards(Repository):
 
     def destinations(self, organisation: OrganisationId | None = None) -> Sequence[Destination]:
         """Those in force, by name."""
-        c = forward_destination.c
-        where = [c.ended_at.is_(None)] + ([c.organisation == organisation] if organisation is not None else [])
-        return self._list(_DESTINATION, *where, order=(c.name, c.id))
+        equal = {} if organisation is None else {"organisation": organisation}
+        return self._list_by(_DESTINATION, ("name", "id"), ended_at=None, **equal)
 
     def add_destination(self, row: Destination) -> None:
         self._add(_DESTINATION, row)
@@ -118,9 +117,8 @@ class Forwards(Repository):
 
     def rules(self, organisation: OrganisationId | None = None) -> Sequence[Rule]:
         """Those in force, the oldest first."""
-        c = forward_rule.c
-        where = [c.ended_at.is_(None)] + ([c.organisation == organisation] if organisation is not None else [])
-        return self._list(_RULE, *where, order=(c.created_at, c.id))
+        equal = {} if organisation is None else {"organisation": organisation}
+        return self._list_by(_RULE, ("created_at", "id"), ended_at=None, **equal)
 
     def add_rule(self, row: Rule) -> None:
         self._add(_RULE, row)

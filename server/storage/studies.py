@@ -64,15 +64,9 @@ class Studies(Repository):
         patient: p.PatientId | None = None,
         study_uid: str | None = None,
     ) -> Sequence[m.StudyMatch]:
-        c = study_match.c
-        where: list[Any] = [c.voided_at.is_(None)]
-        if organisation is not None:
-            where.append(c.organisation == organisation)
-        if patient is not None:
-            where.append(c.patient == patient)
-        if study_uid is not None:
-            where.append(c.study_uid == study_uid)
-        return self._list(rows.match, *where, order=(c.at, c.id))
+        given = {"organisation": organisation, "patient": patient, "study_uid": study_uid}
+        equal = {name: value for name, value in given.items() if value is not None}
+        return self._list_by(rows.match, ("at", "id"), voided_at=None, **equal)
 
     def add_match(self, match: m.StudyMatch) -> None:
         """Conflict when the study already has a match in force at that organisation."""
