@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -24,10 +25,18 @@ def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
+@functools.cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """What of a module's tree the tests below ask about; read once for all of them."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Constant)
+    return tuple(x for x in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(x, kinds))
+
+
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Top-level names of everything a module imports, at its top or inside its functions."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -70,7 +79,7 @@ def test_sql_stands_in_its_two_rooms():
             place = path.relative_to(ROOT).as_posix()
             if place.startswith(SQL_ROOMS):
                 continue
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in nodes(path):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     assert not SQL.search(node.value), f"{place}:{node.lineno} holds SQL"
 

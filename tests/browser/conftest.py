@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from playwright.async_api import BrowserContext, Page
 
 from tests.city import PASSWORD
@@ -115,8 +115,19 @@ class Site:
         return page
 
     async def enter(self, who: str, person, path: str = "/", **options) -> Page:
-        """Open a browser and sign in."""
-        return await self.sign_in(await self.open(who, "/login", **options), person, path=path)
+        """Open a browser in which that person is signed in already. (Signing in on the page is what `sign_in` does.)"""
+        context = await self.context(who, **options)
+        given, origin = {"login": person.login, "password": PASSWORD}, self.url(who, "")
+        url, headers = f"http://127.0.0.1:{self.port}/api/login", {"Host": origin.partition("//")[2], "Origin": origin}
+        async with ClientSession() as session, session.post(url, json=given, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+            await context.add_cookies([
+                {"name": name, "value": x.value, "url": origin, "httpOnly": True, "sameSite": "Lax"}
+                for name, x in answer.cookies.items()
+            ])
+        page = await self.open(who, path)
+        await page.wait_for_selector("html[data-ready]", state="attached")
+        return page
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ class Stage:
         )
         assert answer.ok, await answer.text()
         page = await context.new_page()
-        page.on("console", lambda line: self.note(who, line.type, line.text))
+        page.on("console", lambda line: self.note(who, line.type, f"{line.text} {line.location['url']}"))
         page.on("pageerror", lambda error: self.note(who, "error", str(error)))
         await page.goto(self.url + (path or f"/consultations/{self.consultation}/room"))
         return page

@@ -190,7 +190,8 @@ class TestEndings:
         seats = await app[keys.WORK].read(lambda uow: uow.meetings.seats(m.SessionId(session)))
         assert {x.membership: x.state for x in seats}[city.expert.membership] in {m.SeatState.LEFT, m.SeatState.IN}
 
-    async def test_an_idle_login_ends_the_socket_at_its_next_message(self, people, case, clock):
+    async def test_an_idle_login_ends_the_socket_at_its_next_message(self, people, case, clock, monkeypatch):
+        monkeypatch.setattr("server.signalling.socket.LOGIN_CHECK", 0.0)   # else within half a minute of real time
         doctor = await people("doctor")
         ws, _, _ = await enter(doctor, case)
         clock.advance(hours=13)
