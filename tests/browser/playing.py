@@ -101,8 +101,6 @@ class Cast:
             await context.add_init_script(WATCH_CSP)
             await context.add_init_script(KEEP_PICTURE)
             context.on("page", self.watch)
-            foreign = re.compile(rf"^(?!http://\w+\.localhost:{self.port}/|blob:|data:|about:)")
-            await context.route(foreign, lambda route: route.abort())
             self.watch(context.pages[0])
             self.profiles[who] = context
         return self.profiles[who]
