@@ -123,6 +123,14 @@ class Rooms:
             await self.services.run(attending.evict, consultation=consultation, memberships=ended)
             await room.refresh()
 
+    async def beat(self) -> None:
+        """Once a second: sockets that have been quiet are asked for a sign of life, half-open ones given up."""
+        now = asyncio.get_running_loop().time
+        async for _session, room in by_turns(self.rooms.items()):
+            for live in room.seats.values():
+                if live.connection is not None:
+                    live.connection.beat(now())
+
     async def sweep(self) -> None:
         """Once a second: seats that are away become gaps, empty rooms are forgotten, rows are read again."""
         now = self.clock()

@@ -54,6 +54,7 @@ async def live_rooms(app: web.Application) -> AsyncIterator[None]:
     listening = asyncio.create_task(listen(rooms, subscription))
     if app[keys.BACKGROUND]:
         tasks.every("rooms_sweep", SWEEP_SECONDS, rooms.sweep)
+        tasks.every("rooms_beat", SWEEP_SECONDS, rooms.beat)
     yield
     forget()
     subscription.close()

@@ -21,7 +21,6 @@ from server.signalling.room import Live, Room
 from server.signalling.rooms import Rooms
 
 LOG = logging.getLogger("huizhen.room")
-HEARTBEAT = 10.0                 # WebSocket pings; a half-open socket is noticed within 15 s
 LOGIN_CHECK = 30.0               # a socket that is used keeps its login alive, and notices within so long that it ended
 _CLOSES = {
     "room_locked": s.Close.LOCKED,
@@ -47,19 +46,22 @@ class Socket:
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Read until the socket ends. Nothing a browser sends may end the loop but the limits themselves."""
-        ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=s.SOCKET_LIMIT, compress=False, timeout=2.0)
+        ws = web.WebSocketResponse(autoping=False, max_msg_size=s.SOCKET_LIMIT, compress=False, timeout=2.0)
         await ws.prepare(request)
-        connection = self.connection = Connection(ws)
         loop = asyncio.get_running_loop()
-        late = loop.call_later(s.HELLO_SECONDS, self._late, connection)
         self.checked = loop.time()
+        connection = self.connection = Connection(ws, request.transport, now=self.checked)
+        late = loop.call_later(s.HELLO_SECONDS, self._late, connection)
         limiter = Limiter(self.checked)
         try:
             async for frame in ws:
+                now = connection.heard = loop.time()
                 if frame.type is WSMsgType.TEXT:
-                    await self.frame(frame.data, connection, limiter, loop.time())
+                    await self.frame(frame.data, connection, limiter, now)
+                elif frame.type is WSMsgType.PING:
+                    await self.pong(ws, frame.data, connection, limiter, now)
                 elif frame.type is WSMsgType.BINARY:
-                    self.refuse(connection, s.BadFrame(s.Refusal.MALFORMED), limiter, loop.time())
+                    self.refuse(connection, s.BadFrame(s.Refusal.MALFORMED), limiter, now)
         finally:
             late.cancel()
             if connection.ending is s.Close.FLOOD and self.room is not None:
@@ -80,6 +82,15 @@ class Socket:
     def _late(self, connection: Connection) -> None:
         if self.live is None:
             connection.end(s.Close.HELLO_LATE)
+
+    async def pong(
+        self, ws: web.WebSocketResponse, said: bytes, connection: Connection, limiter: Limiter, now: float
+    ) -> None:
+        """Browsers do not ask; who does is answered, at the rate of everything else."""
+        if limiter.hear(now):
+            await ws.pong(said)
+        else:
+            connection.end(s.Close.FLOOD)
 
     def refuse(self, connection: Connection, bad: s.BadFrame, limiter: Limiter, now: float) -> None:
         if limiter.refused(now):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.settings import Ice, IceServer
 from server.signalling import schema as s
 from server.signalling import sdp
-from server.signalling.connection import QUEUE_LIMIT, Connection
+from server.signalling.connection import ANSWER, QUEUE_LIMIT, QUIET, Connection
 from server.signalling.ice import ice_servers
 from server.signalling.limits import Limiter
 from server.signalling.replay import Replay
@@ -157,6 +157,12 @@ class FakeTransport:
         await self.reading.wait()
         self.sent.append(data)
 
+    async def ping(self):
+        await self.send_str("ping")
+
+    def abort(self):
+        self.code = 1006
+
     async def close(self, *, code=1000, message=b""):
         self.code = code
         return True
@@ -191,3 +197,37 @@ class TestConnection:
         assert transport.code == s.CLOSE_CODES[s.Close.SLOW]
         assert s.Close.SLOW not in s.FINAL_CLOSES
         assert len("".join(transport.sent)) < 1000
+
+    async def test_who_is_quiet_is_asked_once_and_given_up_only_without_an_answer(self):
+        transport = FakeTransport()
+        connection = Connection(transport, transport, now=0.0)
+
+        async def second(now: float) -> tuple[list[str], int | None]:
+            connection.beat(now)
+            await connection.over()
+            return transport.sent, transport.code
+
+        assert await second(QUIET - 1) == ([], None)
+        assert await second(QUIET) == (["ping"], None)
+        assert await second(QUIET + 1) == (["ping"], None)
+        connection.heard = QUIET + 2                                    # a pong, or anything else
+        assert await second(QUIET + 2 + ANSWER) == (["ping"], None)
+        # a server that stood still itself for a minute asks before it blames others
+        assert await second(90.0) == (["ping", "ping"], None)
+        assert await second(90.0 + ANSWER - 1) == (["ping", "ping"], None)
+        assert await second(90.0 + ANSWER) == (["ping", "ping"], 1006)
+
+    async def test_a_slow_reader_who_speaks_is_not_given_up_and_a_silent_one_is(self):
+        transport = FakeTransport()
+        connection = Connection(transport, transport, now=0.0)
+        transport.reading.clear()
+        connection.send(b"first")
+        for now in range(60):
+            connection.heard = float(now)
+            connection.beat(now + 0.5)
+        assert transport.code is None
+        for now in range(60, 60 + round(QUIET + ANSWER) + 1):
+            connection.beat(float(now))
+        assert transport.code == 1006
+        connection.lost()
+        await connection.over()

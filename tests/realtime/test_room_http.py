@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from aiohttp import WSMsgType, WSServerHandshakeError
+from aiohttp import ClientConnectionResetError, WSMsgType, WSServerHandshakeError
 
 from consult import model as m
 from server import keys
@@ -197,6 +197,24 @@ class TestEndings:
         clock.advance(hours=13)
         await ws.send_json({"type": "hand", "n": 2, "up": True})
         assert (await ended_by(ws))[0] == "revoked"
+
+    async def test_a_half_open_socket_is_given_up_and_one_that_answers_stays(self, app, people, case, monkeypatch):
+        monkeypatch.setattr("server.signalling.connection.QUIET", 0.0)
+        monkeypatch.setattr("server.signalling.connection.ANSWER", 0.0)
+        doctor, expert = await people("doctor"), await people("expert")
+        doctors, _, _ = await enter(doctor, case)
+        experts, welcome, _ = await enter(expert, case)      # reads nothing from now on, so it answers nothing
+        await doctors.ping(b"are you there")                 # is answered, though no browser asks
+        await app[ROOMS].beat()
+        await doctors.send_json({"type": "hand", "n": 2, "up": True})
+        await hear(doctors, "ack", n=2)
+        await app[ROOMS].beat()
+        while (seat := (await hear(doctors, "presence", gone=False))["seat"])["connected"]:
+            pass
+        assert seat["seat"] == welcome["seat"]
+        assert not doctors.closed
+        with pytest.raises(ClientConnectionResetError):
+            await experts.ping()
 
     async def test_a_stopping_server_tells_browsers_to_come_back(self, app, people, case):
         doctor = await people("doctor")
