@@ -19,7 +19,7 @@ from consult.people import Actor
 from server import keys
 from server.app import create_app
 from server.auth.passwords import Passwords
-from server.serving import make_data_folder, rest_memory, runner_of
+from server.serving import make_data_folder, rest_memory, runner_of, tune_process
 from server.settings import Settings
 from server.signalling.setup import ROOMS
 from tests.city import PASSWORD, build_city
@@ -28,6 +28,7 @@ from tests.realtime.stage import build_case
 
 async def ours(folder: Path, sessions: int) -> tuple[web.AppRunner, dict[str, Any]]:
     """The application with a consultation in session for every room."""
+    tune_process()                                                              # as `huizhen serve` does
     settings, passwords = Settings(data=folder, host="127.0.0.1", port=0), Passwords()
     make_data_folder(settings)
     app = create_app(settings, passwords=passwords)

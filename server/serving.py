@@ -31,6 +31,7 @@ IDLE_SECONDS = 30.0
 SHUTDOWN_SECONDS = 5.0
 ARENAS = 2                  # glibc would give each thread its own, and none gives back what it took (mallopt(3))
 _M_ARENA_MAX = -8
+YOUNG_OBJECTS = 20_000      # Python's own number is 700; a cycle of as many lives on for a few megabytes at most
 LONGEST_SOCKET = 100        # sun_path holds 108 bytes (unix(7))
 DEMO_NAMES = ("clinic", "expert", "tech")
 Say = Callable[[str], None]
@@ -128,10 +129,13 @@ async def open_control(app: web.Application, ending: AsyncExitStack) -> None:
 
 def rest_memory() -> None:
     """What has been built by now lives as long as the process: the collector need not walk through it again and again,
-    holding up whoever asks at that moment (a tenth of a second on a small machine).
+    holding up whoever asks at that moment (a tenth of a second on a small machine). What waits for two thousand sockets
+    is young at every moment, since every message makes it anew: a round of the young over it takes 10 ms, so it comes
+    only when that many objects have really been added.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 10, 10)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

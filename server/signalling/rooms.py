@@ -126,7 +126,7 @@ class Rooms:
     async def beat(self) -> None:
         """Once a second: sockets that have been quiet are asked for a sign of life, half-open ones given up."""
         now = asyncio.get_running_loop().time
-        async for _session, room in by_turns(self.rooms.items()):
+        async for room in by_turns(self.rooms.values()):
             for live in room.seats.values():
                 if live.connection is not None:
                     live.connection.beat(now())
@@ -134,13 +134,13 @@ class Rooms:
     async def sweep(self) -> None:
         """Once a second: seats that are away become gaps, empty rooms are forgotten, rows are read again."""
         now = self.clock()
-        async for session, room in by_turns(self.rooms.items()):
+        async for room in by_turns(self.rooms.values()):
             try:
-                await self._sweep_room(session, room, now)
+                await self._sweep_room(room, now)
             except Exception as error:
-                LOG.warning("room sweep", exc_info=error, extra={"session": session})
+                LOG.warning("room sweep", exc_info=error, extra={"session": room.session})
 
-    async def _sweep_room(self, session: SessionId, room: Room, now: datetime) -> None:
+    async def _sweep_room(self, room: Room, now: datetime) -> None:
         lost = [
             live for live in room.seats.values()
             if live.lost_at is not None and now - live.lost_at >= GRACE and not live.written_lost
@@ -160,7 +160,7 @@ class Rooms:
         elif room.empty_since is None:
             room.empty_since = now
         elif now - room.empty_since >= KEEP_EMPTY:
-            self.rooms.pop(session, None)
+            self.rooms.pop(room.session, None)
             self.unfollow(f"consultation:{room.view.session.consultation}")
 
     def close(self) -> None:
