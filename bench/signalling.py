@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,9 @@ class End:
                 self.delays.append((now - body["at"]) * 1000)
             if numbered and "seq" in message:
                 self.seq = message["seq"]
-                if self.seq % ACK_EVERY == 0 and not self.ws.closed:
-                    await self.ws.send_str(json.dumps({"type": "ack", "seq": self.seq}))
+                if self.seq % ACK_EVERY == 0:
+                    with suppress(ConnectionError):              # the server stops: nothing is measured any more
+                        await self.ws.send_str(json.dumps({"type": "ack", "seq": self.seq}))
 
 
 class Side:

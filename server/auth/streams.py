@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from consult.people import MembershipId, StaffId
 from server.auth.sessions import SignedIn
@@ -27,7 +28,7 @@ class Streams:
         """Register; the returned function takes the entry out again."""
         entry = Open(login=login, close=close)
         self._open.add(entry)
-        return lambda: self._open.discard(entry)
+        return partial(self._open.discard, entry)
 
     def close(
         self,

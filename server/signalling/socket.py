@@ -31,7 +31,7 @@ _CLOSES = {
 class Socket:
     """One socket from upgrade to end. `find`: the login in force with a digest, as server/auth/sessions.py knows it."""
 
-    __slots__ = ("actor", "checked", "connection", "find", "live", "login", "remote", "room", "rooms", "token")
+    __slots__ = ("actor", "checked", "connection", "find", "late", "live", "login", "remote", "room", "rooms", "token")
 
     def __init__(
         self, rooms: Rooms, *, actor: Actor, login: str, token: str, remote: str | None,
@@ -40,6 +40,7 @@ class Socket:
         self.rooms, self.actor, self.login, self.token, self.remote = rooms, actor, login, token, remote
         self.find = find
         self.checked = 0.0
+        self.late: asyncio.TimerHandle | None = None             # until there is a hello
         self.connection: Connection | None = None
         self.room: Room | None = None
         self.live: Live | None = None
@@ -51,7 +52,7 @@ class Socket:
         loop = asyncio.get_running_loop()
         self.checked = loop.time()
         connection = self.connection = Connection(ws, request.transport, now=self.checked)
-        late = loop.call_later(s.HELLO_SECONDS, self._late, connection)
+        self.late = loop.call_later(s.HELLO_SECONDS, connection.end, s.Close.HELLO_LATE)
         limiter = Limiter(self.checked)
         try:
             async for frame in ws:
@@ -63,7 +64,7 @@ class Socket:
                 elif frame.type is WSMsgType.BINARY:
                     self.refuse(connection, s.BadFrame(s.Refusal.MALFORMED), limiter, now)
         finally:
-            late.cancel()
+            self.in_time()
             if connection.ending is s.Close.FLOOD and self.room is not None:
                 self.rooms.flooded(self.login, self.room.session, loop.time())
             connection.lost()
@@ -79,9 +80,11 @@ class Socket:
         elif self.connection is not None:
             self.connection.end(s.Close.REVOKED)
 
-    def _late(self, connection: Connection) -> None:
-        if self.live is None:
-            connection.end(s.Close.HELLO_LATE)
+    def in_time(self) -> None:
+        """Nothing is waited for any more."""
+        if self.late is not None:
+            self.late.cancel()
+            self.late = None
 
     async def pong(
         self, ws: web.WebSocketResponse, said: bytes, connection: Connection, limiter: Limiter, now: float
@@ -145,6 +148,7 @@ class Socket:
                 actor=self.actor, login=self.login, remote=self.remote, hello=hello, connection=connection,
                 limiter=limiter,
             )
+            self.in_time()
         except ConsultError as error:
             connection.end(_CLOSES.get(error.code, s.Close.NOT_FOUND))
         except Exception as error:
