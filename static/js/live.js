@@ -4,8 +4,10 @@ import { api, signInAgain } from './api.js';
 
 const listeners = new Map(); // topic → Set of functions
 const watchers = new Set();
+const drawn = document.body.dataset.heard ?? '';
+const last = new Map(); // topic → the id of the last note heard of it
 let source = null;
-let heard = document.body.dataset.heard ?? '';
+let heard = drawn;
 let opened = '';
 let planned = false;
 let wait = 1000;
@@ -29,9 +31,12 @@ function open() {
   if (source && source.readyState !== EventSource.CLOSED && topics === opened) return;
   source?.close();
   source = null;
+  // Who begins to listen late has not heard what the others have: all begin again where the page was drawn.
+  const before = opened.split(',');
+  const since = [...listeners.keys()].every((topic) => before.includes(topic)) ? heard : drawn;
   opened = topics;
   if (!topics) return;
-  source = new EventSource(`/events?topics=${encodeURIComponent(topics)}&since=${encodeURIComponent(heard)}`);
+  source = new EventSource(`/events?topics=${encodeURIComponent(topics)}&since=${encodeURIComponent(since)}`);
   source.onopen = () => { wait = 1000; state(true); };
   source.onmessage = (event) => deliver(event);
   for (const topic of listeners.keys()) source.addEventListener(topic, deliver);
@@ -61,6 +66,13 @@ function missed() {
   for (const [topic, all] of listeners) if (topic !== 'session') all.forEach((fn) => fn(null));
 }
 
+/** Whether the topic has had this note already. Ids count on in one life of the server: `<life>.<number>`. */
+function repeated(topic, id) {
+  const [life, number] = (last.get(topic) ?? '').split('.');
+  const [now, here] = id.split('.');
+  return life === now && Number(here) <= Number(number);
+}
+
 function deliver(event) {
   heard = event.lastEventId || heard;
   let message = {};
@@ -70,6 +82,10 @@ function deliver(event) {
     return;
   }
   const topic = message.topic ?? event.type;
+  if (event.lastEventId && topic !== 'session') { // the login's end has no place of its own
+    if (repeated(topic, event.lastEventId)) return;
+    last.set(topic, event.lastEventId);
+  }
   if (topic === 'session' && !stopped) signInAgain().then((fine) => { if (fine) plan(); });
   for (const fn of listeners.get(topic) ?? []) fn(message.payload ?? message);
 }

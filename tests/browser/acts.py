@@ -216,6 +216,7 @@ async def enter_room(cast: Cast, page: Page, who: str, case: Case) -> None:
     if await here.count():
         await here.click()
         await page.locator("dialog[open] button[value=yes]").click()
+        await here.wait_for(state="detached")       # the page that comes after it is checked in
     await page.locator(f"a[href='/consultations/{case.id}/room']").first.click()
     await page.locator("#enter").click()
     await until(page, "window.room?.stage === 'in'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -175,6 +176,27 @@ async def test_an_emergency_that_was_silenced_rings_once_more_and_the_clinic_see
     await app[keys.WORK].run(expire_offers)
     await page.wait_for_selector(".ringing", state="detached")
     await clinic.wait_for_selector("#phones a[href^='tel:']")
+
+
+async def test_what_happens_before_a_page_listens_is_told_once_it_does(site, city, app, clock):
+    row = await put(site, city, urgency=m.Urgency.STAT, minutes_ago=0)
+    page = await live(await site.enter("clinic", city.doctor))
+    await page.unroute_all()
+    here = asyncio.Event()
+
+    async def late(route):
+        await here.wait()
+        await route.continue_()
+
+    await page.route(re.compile(r"/js/consultation\.js"), late)
+    async with page.expect_response("**/events*"), page.expect_response("**/api/shell"):
+        await page.goto(site.url("clinic", f"/consultations/{row.id}"), wait_until="commit")
+    async with page.expect_response("**/api/shell"):        # the page's frame hears that something happened
+        clock.advance(minutes=5)
+        await app[keys.WORK].run(expire_offers)
+    assert await page.locator("#phones").count() == 0
+    here.set()
+    await page.wait_for_selector("#phones a[href^='tel:']")
 
 
 async def test_accepting_works_on_a_phone(site, city):
