@@ -19,6 +19,7 @@ from bench.common import Row, show
 from bench.relay import ROOM, Film, pictures, swallow
 from server.media.janus import Janus
 from server.media.janus_client import JanusClient
+from server.media.packet_relay import PacketRelay
 from tests.media.janus_server import SECRET, JanusServer, running_janus
 
 QUIET = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
@@ -71,7 +72,7 @@ async def run(folder: Path, *, quick: bool) -> list[Row]:
     frames, seconds, most = pictures(), 5 if quick else 20, 2 if quick else 4
     seats: list[RTCPeerConnection] = []
     async with running_janus(folder / "janus") as server:
-        backend = Janus(folder, url=server.url, secret=SECRET)
+        backend = Janus(folder, url=server.url, secret=SECRET, recorder=PacketRelay(folder))
         client = JanusClient(server.url, SECRET, told=lambda _handle, _event: None)
         try:
             await client.connect()

@@ -47,12 +47,6 @@ class RecordingOff(ConsultError):
     code: ClassVar[str] = "recording_off"
 
 
-class RecordingNeedsRelay(ConsultError):
-    """The media take a way on which the installation does not record."""
-
-    code: ClassVar[str] = "recording_needs_relay"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """A recording and where it stands now."""

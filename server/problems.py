@@ -73,9 +73,6 @@ TABLE: Mapping[str, Entry] = {
     "recording_off": entry(
         409, N_("不能录制"), N_("本机构没有开启录制，或媒体中继没有运行。请联系管理员。"),
     ),
-    "recording_needs_relay": entry(
-        409, N_("不能录制"), N_("录制需要分组中继，而本机构的音视频经 Janus 转发。请联系管理员。"),
-    ),
     "recording_purpose": entry(409, N_("请先说明用途"), N_("播放录制前请先选择用途；每次播放都会记录。")),
     "room_locked": entry(409, N_("会诊室已锁定"), N_("主持人已锁定会诊室，现在不能新加入。请联系会诊专家。")),
     "seat_removed": entry(

@@ -28,7 +28,7 @@ class MediaBackend(Protocol):
     """Rooms are sessions by id, seats by id. Browsers offer what they send, and are answered.
 
     `topology` `relay`: what a seat receives has lines in its own offer. `janus`: it is offered to the browser by
-    `on_offer(room, seat, pc, sdp)` on a connection of its own, and comes back by `answered`. `records`: whether it can.
+    `on_offer(room, seat, pc, sdp)` on a connection of its own, and comes back by `answered`.
     `generation` names one life of the relay: connections of another one are gone. `on_change` is called, on the event
     loop, when the generation has changed; the browsers then begin anew. `on_recording_ended(room, recording, reason)`
     is called there when a recording has ended unasked: 'disk', 'slow_disk', or 'relay' where that has died.
@@ -42,8 +42,6 @@ class MediaBackend(Protocol):
 
     @property
     def topology(self) -> Literal["relay", "janus"]: ...
-    @property
-    def records(self) -> bool: ...
     @property
     def generation(self) -> str: ...
 

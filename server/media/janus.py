@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 from server.media.backend import MediaError, Passed
 from server.media.janus_client import JanusClient, JanusError, Told
+from server.media.janus_recording import Taps
+from server.media.janus_session import JanusSession
 from server.media.janus_state import Keeper, Room, Seat, Wish, chosen, climbed, lines_of, sees
+from server.media.packet_relay import PacketRelay
 from server.media.relay.ladder import AUDIO, VIDEO, Ladder, Report
 
 LOG = logging.getLogger("huizhen.media")
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-START_SECONDS = 5.0
 AGAIN_SECONDS = 5.0                             # an offer that nobody answers is told once more
 EXISTS = 427                                    # JANUS_VIDEOROOM_ERROR_ROOM_EXISTS
 ROOM = {
@@ -32,28 +33,27 @@ ROOM = {
 
 
 class Janus:
-    """`secret`: Janus' api_secret. `died()` counts lives of Janus that ended under us."""
+    """`secret`: Janus' api_secret. `recorder`: what writes recordings. `died()` counts lives of Janus that ended."""
 
     topology: Literal["janus"] = "janus"
-    records = False
 
     def __init__(
-        self, folder: Path, *, url: str, secret: str, died: Callable[[], None] = lambda: None
+        self, folder: Path, *, url: str, secret: str, recorder: PacketRelay, died: Callable[[], None] = lambda: None
     ) -> None:
-        self._keeper, self._url, self._secret, self._died = Keeper(folder / "janus.json"), url, secret, died
+        self._keeper, self._died = Keeper(folder / "janus.json"), died
         self.held = self._keeper.load()
+        self.taps = Taps(recorder, self.held, over=self._recording_over)
         self.on_change: Callable[[], None] = lambda: None
         self.on_passed: Callable[[str, str, Passed], None] = lambda _room, _seat, _passed: None
         self.on_offer: Callable[[str, str, str, str], None] = lambda _room, _seat, _pc, _sdp: None
         self.on_recording_ended: Callable[[str, str, str], None] = lambda _room, _recording, _reason: None
-        self._client: JanusClient | None = None
-        self._serving: asyncio.Task[None] | None = None
-        self._ready = asyncio.Event()
+        self._session = JanusSession(
+            url, secret, told=self._told, former=lambda: self.held.session, claimed=self._claimed, begun=self._begun
+        )
         self._locks: dict[str, asyncio.Lock] = {}
         self._doing: set[asyncio.Task[None]] = set()
         self._wishes: dict[tuple[str, str], Wish] = {}
         self._offered: dict[tuple[str, str], float] = {}
-        self._asking = (0, 0)                   # a handle to ask about rooms with, and its session
 
     @property
     def generation(self) -> str:
@@ -62,7 +62,7 @@ class Janus:
     # -- MediaBackend ------------------------------------------------------------------------------------------------
 
     async def open_room(self, room: str) -> None:
-        client = await self._janus()
+        client = await self._session.client()
         async with self._lock(room):
             await self._make(client, room)
 
@@ -74,7 +74,7 @@ class Janus:
         self, room: str, seat: str, *, pc: str, sdp: str, others: Sequence[str], speech: bool = False  # noqa: ARG002
     ) -> str:
         """Who receives whom is decided here: everybody in the room."""
-        client = await self._janus()
+        client = await self._session.client()
         jsep = {"type": "offer", "sdp": sdp}
         async with self._lock(room):
             made = await self._make(client, room)
@@ -103,7 +103,7 @@ class Janus:
 
     async def answered(self, room: str, seat: str, *, pc: str, sdp: str) -> None:
         """What a seat's browser says to our offer."""
-        client = await self._janus()
+        client = await self._session.client()
         async with self._lock(room):
             held = self._seat(room, seat)
             if held is None or pc != str(held.down):
@@ -114,7 +114,7 @@ class Janus:
 
     async def restart(self, room: str, seat: str) -> None:
         """The path to a seat is silent: what it receives is offered again over fresh candidates."""
-        client = await self._janus()
+        client = await self._session.client()
         async with self._lock(room):
             held = self._seat(room, seat)
             if held is not None and held.down:
@@ -146,7 +146,8 @@ class Janus:
     async def leave(self, room: str, seat: str) -> None:
         self._drop(room, seat)
         self._keeper.save(self.held)
-        await self._flush(await self._janus())
+        await self.taps.leave(room, seat)
+        await self._flush(await self._session.client())
 
     async def close_room(self, room: str) -> None:
         if (found := self.held.rooms.get(room)) is None:
@@ -158,78 +159,55 @@ class Janus:
         if found.made:
             self.held.closing[room] = found.secret
         self._keeper.save(self.held)
-        await self._flush(await self._janus())
+        await self.taps.close(room)
+        await self._flush(await self._session.client())
 
-    async def record(
-        self, room: str, *, recording: str, folder: Path, key: bytes, seats: Sequence[str]  # noqa: ARG002
-    ) -> None:
-        raise MediaError("not supported: only the packet relay records")
+    async def record(self, room: str, *, recording: str, folder: Path, key: bytes, seats: Sequence[str]) -> None:
+        await self.taps.record(room, recording=recording, folder=folder, key=key, seats=seats)
+        await self._connect_all(room)
 
     async def pause_recording(self, room: str, recording: str) -> None:
-        """Nothing is ever written here."""
+        await self.taps.pause(room, recording)
+        self._soon(self._connect_all(room))
 
     async def stop_recording(self, room: str, recording: str) -> None:
-        """Nothing is ever written here."""
+        await self.taps.stop(room, recording)
+        self._soon(self._connect_all(room))
 
-    def recorded(self, room: str) -> str | None:  # noqa: ARG002 - MediaBackend's
-        return None
+    def _recording_over(self, room: str, recording: str, reason: str) -> None:
+        self.on_recording_ended(room, recording, reason)
+        self._soon(self._connect_all(room))
+
+    def recorded(self, room: str) -> str | None:
+        return self.taps.relay.recorded(room)
 
     async def close(self) -> None:
-        tasks = [*self._doing, *([self._serving] if self._serving else [])]
-        for task in tasks:
+        for task in self._doing:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._client is not None:
-            await self._client.close()
+        await asyncio.gather(*self._doing, return_exceptions=True)
+        await self._session.close()
+        await self.taps.relay.close()
 
     async def adopt(self) -> None:
         """Go on with the session that an earlier process left; without one nothing happens."""
+        await self.taps.relay.adopt()
         if self.held.rooms:
             with contextlib.suppress(MediaError):
-                await self._janus()
+                await self._session.client()
 
     # -- the session --------------------------------------------------------------------------------------------------
 
-    async def _janus(self) -> JanusClient:
-        if self._client is None or self._serving is None:
-            self._client = JanusClient(self._url, self._secret, told=self._told)
-            self._serving = asyncio.create_task(self._serve(self._client))
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await self._ready.wait()
-        except TimeoutError as error:
-            raise MediaError("no janus") from error
-        return self._client
+    async def _claimed(self, client: JanusClient) -> None:
+        await self._flush(client)
+        for room in list(self.held.rooms):
+            await self._compare(client, room)
+        LOG.info("janus claimed", extra={"rooms": len(self.held.rooms)})
 
-    async def _serve(self, client: JanusClient) -> None:
-        """Be connected, always."""
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                await self._connect(client)
-            except (OSError, MediaError) as error:
-                LOG.error("janus", exc_info=error)
-                await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE, 2 * pause)
-                continue
-            pause = FIRST_PAUSE
-            await client.serve()
-            self._ready.clear()
-            LOG.warning("janus lost", extra={"rooms": len(self.held.rooms)})
-
-    async def _connect(self, client: JanusClient) -> None:
-        if await client.connect(self.held.session):
-            await self._flush(client)
-            for room in list(self.held.rooms):
-                await self._compare(client, room)
-            self._ready.set()
-            LOG.info("janus claimed", extra={"rooms": len(self.held.rooms)})
-            return
+    def _begun(self, session: int) -> None:
         before = self.held.generation
-        self.held.begin(client.session)
+        self.held.begin(session)
         self._wishes.clear()
         self._keeper.save(self.held)
-        self._ready.set()
         if before:
             self._died()
             self.on_change()
@@ -239,24 +217,18 @@ class Janus:
         room = self.held.rooms[name]
         if room.made:
             asked = {"request": "listparticipants", "room": name, "secret": room.secret}
-            told = await client.message(await self._any(client), asked)
+            told = await client.message(await self._session.asking(client), asked)
             for person in told["participants"]:
                 if (held := room.seats.get(str(person["id"]))) is not None:
                     held.up = bool(person["publisher"])
             self._soon(self._connect_all(name))
-
-    async def _any(self, client: JanusClient) -> int:
-        """A handle to ask about rooms with; it never carries media."""
-        if self._asking[1] != client.session:
-            self._asking = (await client.attach(), client.session)
-        return self._asking[0]
 
     async def _make(self, client: JanusClient, name: str) -> Room:
         room = self.held.rooms.setdefault(name, Room())
         if not room.made:
             asked = {"request": "create", "room": name, "secret": room.secret, "pin": room.pin, **ROOM}
             try:
-                await client.message(await self._any(client), asked)
+                await client.message(await self._session.asking(client), asked)
             except JanusError as error:
                 if error.code != EXISTS:
                     raise
@@ -283,7 +255,7 @@ class Janus:
         self._wishes.pop((room, seat), None)
         if found is None or held is None:
             return
-        self.held.ending += [x for x in (held.publisher, held.down) if x]
+        self.held.ending += [x for x in (held.publisher, held.down, held.tap) if x]
         for other in found.seats.values():
             other.hears.discard(seat)
 
@@ -297,20 +269,25 @@ class Janus:
                 self.held.ending.remove(handle)
         for room, secret in list(self.held.closing.items()):
             with contextlib.suppress(JanusError):
-                await client.message(await self._any(client), {"request": "destroy", "room": room, "secret": secret})
+                asked = {"request": "destroy", "room": room, "secret": secret}
+                await client.message(await self._session.asking(client), asked)
             self.held.closing.pop(room, None)
         self._keeper.save(self.held)
 
     async def _connect_all(self, name: str) -> None:
-        """Everybody who publishes receives everybody else who does."""
-        client = await self._janus()
+        """Everybody who publishes receives everybody else who does; a recording receives whom it may."""
+        client = await self._session.client()
         async with self._lock(name):
             room = self.held.rooms.get(name)
             for seat, held in [] if room is None else list(room.seats.items()):
                 feeds = {x for x, other in self.held.rooms[name].seats.items() if other.up and x != seat} - held.hears
                 if held.up and feeds:
                     await self._subscribe(client, name, seat, held, sorted(feeds))
-            self._keeper.save(self.held)
+            try:
+                await self.taps.follow(client, name)
+            finally:
+                self._keeper.save(self.held)
+            await self._flush(client)
 
     async def _subscribe(self, client: JanusClient, name: str, seat: str, held: Seat, feeds: list[str]) -> None:
         streams = [{"feed": x} for x in feeds]
@@ -357,15 +334,27 @@ class Janus:
             self._soon(self._fell(name, seat, handle))
         elif kind == "event" and handle == held.down:
             self._take(name, seat, {**event["plugindata"]["data"], **{x: event[x] for x in ("jsep",) if x in event}})
+        elif kind == "event" and handle == held.tap and "jsep" in event:
+            self._soon(self._renew(name, seat, event))
 
     async def _fell(self, name: str, seat: str, handle: int) -> None:
         """A receiving connection has ended: the seat gets another one if it is still there."""
         held = self._seat(name, seat)
-        if held is not None and held.down == handle:
+        if held is not None and handle in (held.down, held.tap):
             self.held.ending.append(handle)
-            held.down, held.hears, held.lines, held.offer = 0, set(), {}, ""
-            await self._flush(await self._janus())
+            if handle == held.tap:
+                held.tap = 0
+            else:
+                held.down, held.hears, held.lines, held.offer = 0, set(), {}, ""
+            await self._flush(await self._session.client())
             await self._connect_all(name)
+
+    async def _renew(self, name: str, seat: str, event: Told) -> None:
+        """A recorded seat sends other lines than before."""
+        client = await self._session.client()
+        async with self._lock(name):
+            if (held := self._seat(name, seat)) is not None and held.tap == event.get("sender"):
+                await self.taps.renewed(client, name, seat, held, event)
 
     def _shape_soon(self, name: str, seat: str) -> None:
         held, wish = self._seat(name, seat), self._wish(name, seat)
@@ -374,7 +363,7 @@ class Janus:
 
     async def _shape(self, name: str, seat: str) -> None:
         """Tell Janus which lines carry media to a seat, and which layers."""
-        client = await self._janus()
+        client = await self._session.client()
         async with self._lock(name):
             held, wish = self._seat(name, seat), self._wish(name, seat)
             if held is None or not held.down:

@@ -23,15 +23,16 @@ class Line(msgspec.Struct):
 
 
 class Seat(msgspec.Struct):
-    """A seat's two handles. `pc`: the browser's name for the connection it publishes on; `up`: it carries media.
+    """A seat's handles. `pc`: the browser's name for the connection it publishes on; `up`: it carries media.
     `down`: the handle that receives, 0 before there is anybody to receive; `hears`: from whom. `offer`: what the
-    browser has yet to answer.
+    browser has yet to answer. `tap`: the handle by which it is recorded, 0 while it is not.
     """
 
     pc: str
     publisher: int
     up: bool = False
     down: int = 0
+    tap: int = 0
     hears: set[str] = msgspec.field(default_factory=set)
     lines: dict[str, Line] = msgspec.field(default_factory=dict)
     offer: str = ""
@@ -66,7 +67,7 @@ class Held(msgspec.Struct):
         """Room and seat of a handle."""
         for name, room in self.rooms.items():
             for seat, held in room.seats.items():
-                if handle in (held.publisher, held.down):
+                if handle in (held.publisher, held.down, held.tap):
                     return name, seat
         return None
 

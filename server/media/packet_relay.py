@@ -31,7 +31,6 @@ class PacketRelay:
     """`folder` holds the socket; `options` are handed to the child; `died()` counts deaths for the metrics."""
 
     topology: Literal["relay"] = "relay"
-    records = True
 
     def __init__(self, folder: Path, *, options: Sequence[str] = (), died: Callable[[], None] = lambda: None) -> None:
         self.path = folder / "relay.sock"

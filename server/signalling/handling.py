@@ -26,7 +26,6 @@ _CODES: dict[str, s.Refusal] = {
     "room_locked": s.Refusal.LOCKED,
     "not_invitable": s.Refusal.NOT_INVITABLE,
     "recording_off": s.Refusal.RECORDING_OFF,
-    "recording_needs_relay": s.Refusal.RECORDING_NEEDS_RELAY,
     "stale": s.Refusal.STALE,
     "conflict": s.Refusal.STALE,
     "invalid": s.Refusal.MALFORMED,

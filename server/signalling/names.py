@@ -40,7 +40,6 @@ class Refusal(StrEnum):
     BAD_DESCRIPTION = "bad_description"  # an SDP or candidate that the room does not pass on
     NOT_INVITABLE = "not_invitable"    # of neither side, without agreement, or in the session (once) already
     RECORDING_OFF = "recording_off"    # this installation does not record
-    RECORDING_NEEDS_RELAY = "recording_needs_relay"    # media goes through Janus, which does not record here
     STALE = "stale"
     UNAVAILABLE = "unavailable"        # storage did not answer; resend
 

@@ -30,11 +30,10 @@ class Conductor(Protocol):
 
 
 class RecordingMessages:
-    """`conductor` None: this installation does not record; `elsewhere`: it would, but its media take a way without."""
+    """`conductor` None: this installation does not record."""
 
     def __init__(self) -> None:
         self.conductor: Conductor | None = None
-        self.elsewhere = False
         self.effects: dict[type[s.ClientMessage], Callable[[Room, Live, Any], Awaitable[None]]] = {
             s.RecordAsk: self._ask, s.RecordDeclare: self._declare, s.RecordAnswer: self._answer,
             s.RecordStop: self._stop,
@@ -42,7 +41,7 @@ class RecordingMessages:
 
     def _needed(self) -> Conductor:
         if self.conductor is None:
-            raise recording.RecordingNeedsRelay if self.elsewhere else recording.RecordingOff
+            raise recording.RecordingOff
         return self.conductor
 
     @staticmethod

@@ -87,10 +87,8 @@ async def media_relay(app: web.Application) -> AsyncIterator[None]:
     rooms.made, rooms.handler.relay, rooms.handler.heard = seating.made, seating.offer, seating.heard
     if backend.topology == "janus":
         rooms.handler.reply, rooms.handler.renew = seating.reply, seating.restart
-    if settings.recording.enabled and backend.records:
+    if settings.recording.enabled:
         record_rooms(app, seating)
-    elif settings.recording.enabled:
-        tell_who_asks(rooms, seating)
     await backend.adopt()
     yield
     await backend.close()
@@ -107,23 +105,13 @@ def packet_relay(app: web.Application) -> PacketRelay:
 
 
 def janus(app: web.Application) -> Janus:
-    """A Janus that somebody else starts."""
+    """A Janus that somebody else starts; what records it is a relay of ours, which sends nobody anything."""
     settings, metrics = app[keys.SETTINGS], app[keys.METRICS]
     return Janus(
         settings.data / "media", url=settings.media.janus_url, died=metrics.media_relay_deaths.inc,
+        recorder=packet_relay(app),
         secret=Path(settings.media.janus_secret_file).read_text(encoding="utf-8").strip(),
     )
-
-
-def tell_who_asks(rooms: Rooms, seating: Seating) -> None:
-    """Recording is switched on, but its media take a way without: the room offers it, and says why it cannot."""
-    rooms.handler.recordings.elsewhere = True
-
-    def made(room: Room) -> None:
-        seating.made(room)
-        room.recording = s.RecordingView(may=True)
-
-    rooms.made = made
 
 
 def record_rooms(app: web.Application, seating: Seating) -> None:

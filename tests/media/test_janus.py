@@ -10,6 +10,7 @@ from aiortc.mediastreams import AudioStreamTrack
 from server.media.backend import MediaError
 from server.media.janus import Janus
 from server.media.janus_state import Line, Wish, chosen
+from server.media.packet_relay import PacketRelay
 from server.media.relay.ladder import AUDIO, SMALL, Ladder
 from server.settings import SettingsError
 from server.settings_reading import load_settings
@@ -66,7 +67,7 @@ async def server(tmp_path):
 
 def backend_of(server, folder, peers: dict[str, Peer], tasks: set) -> Janus:
     """A web server's side, which passes every offer on to its peer."""
-    backend = Janus(folder, url=server.url, secret=SECRET)
+    backend = Janus(folder, url=server.url, secret=SECRET, recorder=PacketRelay(folder))
 
     def offered(_room: str, seat: str, pc: str, sdp: str) -> None:
         tasks.add(asyncio.ensure_future(peers[seat].take(backend, pc, sdp)))
@@ -94,8 +95,6 @@ async def test_calls_outlive_our_own_restart_and_who_leaves_is_neither_heard_nor
     assert backend.seats("room") == {"a", "b", "c"}
     with pytest.raises(MediaError):
         await backend.answered("room", "a", pc="another", sdp="v=0")
-    with pytest.raises(MediaError):
-        await backend.record("room", recording="r", folder=tmp_path, key=b"", seats=())
 
     # our process begins anew: the session is claimed, nobody is offered anything, everybody goes on
     generation = backend.generation
@@ -127,7 +126,7 @@ async def test_calls_outlive_our_own_restart_and_who_leaves_is_neither_heard_nor
 
 
 async def test_a_dead_janus_is_a_new_generation_and_its_rooms_are_empty(server, tmp_path):
-    backend, changed = Janus(tmp_path, url=server.url, secret=SECRET), []
+    backend, changed = Janus(tmp_path, url=server.url, secret=SECRET, recorder=PacketRelay(tmp_path)), []
     backend.on_change = lambda: changed.append(backend.generation)
     await backend.open_room("room")
     before = backend.generation
@@ -141,8 +140,8 @@ async def test_a_dead_janus_is_a_new_generation_and_its_rooms_are_empty(server, 
 
 
 async def test_without_janus_nobody_waits_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr("server.media.janus.START_SECONDS", 0.1)
-    backend = Janus(tmp_path, url="ws://127.0.0.1:1", secret=SECRET)
+    monkeypatch.setattr("server.media.janus_session.START_SECONDS", 0.1)
+    backend = Janus(tmp_path, url="ws://127.0.0.1:1", secret=SECRET, recorder=PacketRelay(tmp_path))
     with pytest.raises(MediaError):
         await backend.open_room("room")
     assert backend.seats("room") is None

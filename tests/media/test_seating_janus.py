@@ -1,7 +1,5 @@
 """Where Janus stands in the relay's place a browser is offered what it receives, and its answers go back there."""
 
-import asyncio
-
 import pytest
 
 from server.media.backend import MediaError
@@ -12,7 +10,7 @@ from tests.realtime.world import SDP, Hall, make_world, turn_settings
 class Offering(Backend):
     """Remembers answers, restarts and the heights of tiles."""
 
-    topology, records = "janus", False
+    topology = "janus"
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +35,6 @@ async def hall():
     on_relay(hall)
     seating = hall.rooms.handler.relay.__self__
     hall.rooms.handler.reply, hall.rooms.handler.renew = seating.reply, seating.restart
-    hall.rooms.handler.recordings.elsewhere = True
     yield hall
     for browser in hall.browsers:
         if browser.ws is not None and not browser.ws.closed:
@@ -65,10 +62,3 @@ async def test_a_seat_is_offered_what_it_receives_and_answers_restarts_and_tells
     await doctor.raw({"type": "quality", "of": "relay", "tiles": {expert.seat: 240, third.seat: 96}})
     await doctor.call("hand", up=True)
     assert hall.backend.heights == [(hall.session, doctor.seat, {expert.seat: 240, third.seat: 96})]
-
-
-async def test_whoever_asks_for_a_recording_is_told_that_it_needs_the_packet_relay(hall):
-    doctor, _ = await hall.both()
-    for kind in ("record_ask", "record_stop"):
-        assert (await doctor.call(kind))["code"] == "recording_needs_relay"
-    await asyncio.gather(*hall.tasks)

@@ -1,13 +1,17 @@
-"""Three Chromium pages in one room whose media pass through Debian's Janus, configured as we ship it."""
+"""Chromium pages in one room whose media pass through Debian's Janus, configured as we ship it; and their recording."""
+
+import asyncio
 
 import pytest
 
+from consult.recording_state import Stage
 from server import keys
 from server.auth.passwords import Passwords
 from server.settings import Media, Recorder
 from server.signalling.setup import ROOMS
 from tests.media.janus_server import running_janus
 from tests.realtime.stage import flows, open_stage, until
+from tests.realtime.test_recording_browsers import answer, newest, phase
 from tests.realtime.test_relay_browsers import invite
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -66,8 +70,6 @@ async def test_three_seats_meet_over_janus_which_outlives_the_server_and_is_left
         await hears_all(page, 2)
     await doctor.get_by_text("途中对服务器可见").wait_for()
     await until(doctor, "window.room.call === null")                 # the call of the two has ended after the move
-    assert (await doctor.evaluate("window.room.signalling.send('record_ask').catch((refused) => refused.code)")
-            == "recording_needs_relay")
 
     # the small picture of several is a smaller layer, the pinned one the largest
     session = next(iter(stage.app[ROOMS].rooms))
@@ -106,3 +108,33 @@ async def test_three_seats_meet_over_janus_which_outlives_the_server_and_is_left
         await hears_all(page, 1)
     assert len(seating.backend.seats(session)) == 2
     assert [x for x in stage.problems if "ERR_CONNECTION_REFUSED" not in x] == []    # while the server was away
+
+
+async def test_two_who_agree_are_recorded_beside_janus_and_the_film_shows_both(room):
+    stage, browser, _ = room
+    doctor = await stage.enter(await stage.open(browser, "doctor"))
+    expert = await stage.enter(await stage.open(browser, "expert"))
+    await flows(doctor)
+    await expert.locator("#more summary").click()
+    await expert.locator("#record").click()
+    await expert.locator("dialog button.button-primary").click()
+    await answer(doctor)
+    await answer(expert)
+    for page in (doctor, expert):
+        await phase(page, "running")
+        await hears_all(page, 1)
+    taps = stage.app[ROOMS].handler.relay.__self__.backend.taps
+    async with asyncio.timeout(60):
+        while not [x for x in (await taps.relay.look()).recordings if x.packets > 300]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    await expert.locator("#more summary").click()
+    await expert.locator("#record-stop").dispatch_event("click")
+    await until(doctor, "document.getElementById('recording').hidden")
+    async with asyncio.timeout(45):
+        while (recording := await newest(stage)).stage is not Stage.READY:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    await doctor.goto(f"{stage.url}/consultations/{stage.consultation}/recordings/{recording.id}")
+    await doctor.locator("#purpose button").click()
+    await until(doctor, "document.getElementById('film').currentTime > 0.2")
+    assert await doctor.evaluate("(({ videoWidth, videoHeight }) => videoWidth / videoHeight)(document.getElementById('film'))") > 2
+    assert stage.problems == []

@@ -26,7 +26,7 @@ const stopped = {
   damaged: () => t('同意记录校验失败，录制已停止。请联系管理员。'),
 };
 const why = {
-  unavailable: () => t('没有保存成功，请再试一次。'), recording_needs_relay: () => t('录制需要分组中继，而本机构的音视频经 Janus 转发。请联系管理员。'),
+  unavailable: () => t('没有保存成功，请再试一次。'),
 };
 
 /** Two soft tones, rising when a recording begins, falling when it no longer runs. */
