@@ -31,6 +31,7 @@ IDLE_SECONDS = 30.0
 SHUTDOWN_SECONDS = 5.0
 ARENAS = 2                  # glibc would give each thread its own, and none gives back what it took (mallopt(3))
 _M_ARENA_MAX = -8
+READ_AHEAD = 256 << 10      # bytes of a body taken before its reader has asked; one read of a socket gives as many
 YOUNG_OBJECTS = 20_000      # Python's own number is 700; a cycle of as many lives on for a few megabytes at most
 LONGEST_SOCKET = 100        # sun_path holds 108 bytes (unix(7))
 DEMO_NAMES = ("clinic", "expert", "tech")
@@ -73,6 +74,7 @@ def runner_of(app: web.Application) -> web.AppRunner:
         max_line_size=8190,
         max_field_size=8190,
         max_headers=100,
+        read_bufsize=READ_AHEAD,
     )
 
 

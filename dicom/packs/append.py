@@ -7,6 +7,7 @@ acknowledged and nothing is tried there again.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dicom.errors import StorageError
@@ -14,6 +15,7 @@ from dicom.faults import Fault
 from dicom.packs.record import PACK_HEADER, pack_header, padding
 
 Buffer = bytes | memoryview | bytearray
+AT_ONCE = 1 << 20  # bytes of one call: Linux looks for larger pages for 4 MB, which takes five times the processor
 _IOV_MAX = 512
 FULL = {28, 122}  # ENOSPC, EDQUOT
 
@@ -47,6 +49,40 @@ def sync_new_directories(path: Path, top: Path) -> None:
     for directory in reversed(missing):
         directory.mkdir(exist_ok=True)
         sync_directory(directory.parent)
+
+
+def write_at(fd: int, parts: Iterable[Buffer], position: int) -> int:
+    """Write the parts one behind the other; returns where they end. Raises OSError, also where the disk takes no more."""
+    for call in _calls(parts):
+        views = call
+        while views:
+            done = os.pwritev(fd, views, position)
+            if done <= 0:  # a disk that is filling up takes a part and says so only when asked for the rest
+                raise OSError(28, "short write")
+            position += done
+            while views and done >= len(views[0]):
+                done -= len(views[0])
+                views = views[1:]
+            if done:
+                views = [views[0][done:], *views[1:]]
+    return position
+
+
+def _calls(parts: Iterable[Buffer]) -> Iterator[list[memoryview]]:
+    """What one system call writes."""
+    call: list[memoryview] = []
+    room = AT_ONCE
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            piece = view[:room]
+            call.append(piece)
+            view, room = view[len(piece) :], room - len(piece)
+            if not room or len(call) == _IOV_MAX:
+                yield call
+                call, room = [], AT_ONCE
+    if call:
+        yield call
 
 
 class OpenPack:
@@ -96,35 +132,18 @@ class OpenPack:
         start = self.end
         total = sum(len(part) for part in buffers)
         pad = padding(start + total)
-        parts = [memoryview(part) for part in [*buffers, bytes(pad)] if len(part)]
+        parts = [*buffers, bytes(pad)]
         try:
             self._fault("pack.write")
             half = len(parts) // 2 or 1
-            position = self._write(parts[:half], start)
+            position = write_at(self._fd, parts[:half], start)
             self._fault("pack.write.half")
-            position = self._write(parts[half:], position)
+            position = write_at(self._fd, parts[half:], position)
             self._fault("pack.write.done")
         except OSError as error:
             raise storage_error(error) from error
         self.end = position
         return start
-
-    def _write(self, parts: list[memoryview], position: int) -> int:
-        while parts:
-            batch = parts[:_IOV_MAX]
-            want = sum(len(part) for part in batch)
-            done = os.pwritev(self._fd, batch, position)
-            if done <= 0:
-                raise OSError(28, "short write")
-            position += done
-            if done == want:
-                parts = parts[len(batch) :]
-                continue
-            while done >= len(parts[0]):
-                done -= len(parts[0])
-                parts = parts[1:]
-            parts = [parts[0][done:], *parts[1:]]
-        return position
 
     def sync(self) -> None:
         """fdatasync: from here on the appended records are durable. Raises StorageError, and the pack must be left."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom.faults import Fault
-from dicom.packs.append import Buffer, pack_path, storage_error, sync_directory, sync_new_directories
+from dicom.packs.append import Buffer, pack_path, storage_error, sync_directory, sync_new_directories, write_at
 from dicom.packs.record import PACK_HEADER, Kind, encode_head, pack_header
 
 RESERVE = 64 << 10  # room for pack header, record head and our own file meta group
@@ -37,20 +37,10 @@ class Staging:
         """Append to the body. Raises StorageError."""
         try:
             self._fault("stage.write")
-            self._write(data, RESERVE + self.length)
+            write_at(self._fd, [data], RESERVE + self.length)
         except OSError as error:
             raise storage_error(error) from error
         self.length += len(data)
-
-    def _write(self, data: Buffer, offset: int) -> None:
-        # A disk that is filling up takes a part and says so only when asked for the rest.
-        view = memoryview(data)
-        while view:
-            done = os.pwrite(self._fd, view, offset)
-            if done <= 0:
-                raise OSError(28, "short write")
-            offset += done
-            view = view[done:]
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the body."""
@@ -74,7 +64,7 @@ class Staging:
         target = pack_path(root, pack)
         try:
             self._fault("stage.header")
-            self._write(pack_header(pack, archive) + head, 0)
+            write_at(self._fd, [pack_header(pack, archive) + head], 0)
             self._fault("stage.fsync")
             os.fsync(self._fd)
             sync_new_directories(target.parent, root)
