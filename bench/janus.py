@@ -1,26 +1,27 @@
-"""What Janus costs in the packet relay's place: CPU of one core per seat received and per seat forwarded.
+"""What Janus costs in the packet relay's place: CPU of one core per seat received, forwarded and recorded.
 
 `python -m bench.janus [--quick]`. Debian's Janus with the configuration that we ship; what is sent is that of
 bench/relay.py: VP8 of 640×480 at 30 pictures a second and about 600 kbit/s, encoded before the clock runs, and sound.
-The figures are the CPU seconds of Janus' process alone.
+The figures are the CPU seconds of Janus' process alone; for a seat recorded, those of the recorder's process as well.
 """
 
 import argparse
 import asyncio
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
-import psutil
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
+from bench.archive_sides import busy
 from bench.common import Row, show
 from bench.relay import ROOM, Film, pictures, swallow
 from server.media.janus import Janus
 from server.media.janus_client import JanusClient
 from server.media.packet_relay import PacketRelay
-from tests.media.janus_server import SECRET, JanusServer, running_janus
+from tests.media.janus_server import SECRET, running_janus
 
 QUIET = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
 
@@ -58,14 +59,12 @@ async def receive(client: JanusClient, pin: str) -> RTCPeerConnection:
     return await connected(pc)
 
 
-async def share(server: JanusServer, seconds: float) -> float:
+async def share(pids: list[int], seconds: float) -> float:
     """Percent of one core."""
-    process = psutil.Process(server.process.pid)
     await asyncio.sleep(2)
-    before, began = process.cpu_times(), time.monotonic()
+    before, began = busy(pids), time.monotonic()
     await asyncio.sleep(seconds)
-    after = process.cpu_times()
-    return 100 * (after.user + after.system - before.user - before.system) / (time.monotonic() - began)
+    return 100 * (busy(pids) - before) / (time.monotonic() - began)
 
 
 async def run(folder: Path, *, quick: bool) -> list[Row]:
@@ -77,12 +76,17 @@ async def run(folder: Path, *, quick: bool) -> list[Row]:
         try:
             await client.connect()
             await backend.open_room(ROOM)
-            idle = await share(server, seconds)
+            janus = [server.process.pid]
+            idle = await share(janus, seconds)
             seats.append(await send(backend, frames))
-            alone = await share(server, seconds)
+            alone = await share(janus, seconds)
             for _ in range(most):
                 seats.append(await receive(client, backend.held.rooms[ROOM].pin))
-            all_of_them = await share(server, seconds)
+            all_of_them = await share(janus, seconds)
+            kept = {"recording": str(uuid.uuid4()), "folder": folder / "log", "key": bytes(32)}
+            await backend.record(ROOM, **kept, seats=["sender"])
+            recorded = await share([*janus, backend.taps.relay.pid], seconds) - all_of_them
+            await backend.close_room(ROOM)
         finally:
             for pc in seats:
                 await pc.close()
@@ -92,6 +96,7 @@ async def run(folder: Path, *, quick: bool) -> list[Row]:
     return [
         Row(name="Janus, a seat received (640×480 and sound)", unit="%", ours=alone - idle),
         Row(name="Janus, a seat forwarded", unit="%", ours=(all_of_them - alone) / most, goal=3),
+        Row(name="Janus and the recorder, a seat recorded", unit="%", ours=recorded, goal=3),
     ]
 
 
