@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,9 @@ from server.auth.passwords import Passwords
 from server.settings import Media, Settings
 from tests import warm
 from tests.city import PASSWORD, City, build_city
+from tests.needs import chinese_fonts
+
+os.environ.setdefault("FONTCONFIG_FILE", str(chinese_fonts()))
 
 
 class TestClock:
