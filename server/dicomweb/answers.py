@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 PREFIX = "/dicom-web"
 _WHOLE = 4 << 20  # up to this an answer is read in one go
 _WORTH_GZIP = 1024
+GZIP_LEVEL = 4
 COMMON = {
     "Cache-Control": "private, no-cache",
     "Vary": "Accept, Accept-Encoding",
@@ -176,8 +177,8 @@ async def send_text(
 async def gzipped(data: bytes) -> bytes:
     """As a gzip file that is the same whenever the data is."""
     if len(data) > 32 << 10:
-        return await asyncio.to_thread(gzip.compress, data, 4, mtime=0)
-    return gzip.compress(data, 4, mtime=0)
+        return await asyncio.to_thread(gzip.compress, data, GZIP_LEVEL, mtime=0)
+    return gzip.compress(data, GZIP_LEVEL, mtime=0)
 
 
 def text_answer(data: bytes, *, content_type: str, etag: str, zipped: bool, **headers: str) -> web.Response:
