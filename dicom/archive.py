@@ -34,7 +34,7 @@ from dicom.packs.read import PackReader
 from dicom.packs.staging import sweep
 from dicom.recent import Recent
 from dicom.recovery import Report, note_missing, open_index, rebuild, replay
-from dicom.retrieve import ByteRange, Picture, Retriever
+from dicom.retrieve import THUMBNAIL, ByteRange, Picture, Retriever
 from dicom.settling import Settler
 from dicom.workers.pool import WorkerPool
 
@@ -319,8 +319,12 @@ class Archive:
         return await self.retriever.rendered(row, number, wanted or Picture())
 
     async def thumbnail(self, row: InstanceRow, number: int = 1, wanted: Picture | None = None) -> bytes:
-        """A small picture, kept on disk."""
-        return await self.retriever.thumbnail(row, number, wanted or Picture(viewport=(128, 128), quality=80))
+        """A small picture; the usual one is kept on disk."""
+        return await self.retriever.thumbnail(row, number, wanted or THUMBNAIL)
+
+    async def trim_thumbnails(self) -> None:
+        """Bring what is kept of them on disk back within its limit; to be called from time to time."""
+        await asyncio.to_thread(trim_cache, self.root, self.limits.thumbnail_cache_bytes)
 
     async def waveform(self, row: InstanceRow) -> bytes:
         """The waveforms as JSON (`dicom.waveform`), zlib-compressed."""

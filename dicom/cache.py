@@ -6,8 +6,12 @@ import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+MADE_BY = "3"  # raise it when the same request would yield other bytes than the last release made
+_OWN = f"-{MADE_BY}"
 
 
 class Memory:
@@ -67,16 +71,22 @@ def keep(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def path_of(root: Path, digest: str, number: int) -> Path:
+    """Where the thumbnail of a frame is kept: what another release drew has another name."""
+    return root / "cache" / digest[:2] / f"{digest}-{number}{_OWN}"
+
+
 def trim_cache(root: Path, limit: int) -> None:
-    """Remove the oldest thumbnails beyond `limit` bytes."""
-    files = [
-        (path.stat().st_mtime, path.stat().st_size, path)
-        for path in (root / "cache").glob("*/*")
-        if path.is_file()
-    ]
-    total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
-        if total <= limit:
+    """Remove what other releases left, and the oldest thumbnails beyond `limit` bytes. Blocks."""
+    files = []
+    for path in (root / "cache").glob("*/*"):
+        with suppress(OSError):  # it may be replaced at this moment
+            about = path.stat()
+            files.append((path.name.endswith(_OWN), about.st_mtime, about.st_size, path))
+    total = sum(size for _, _, size, _ in files)
+    for own, _, size, path in sorted(files):
+        if own and total <= limit:
             return
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         total -= size

@@ -55,31 +55,28 @@ KEYS: dict[str, Key] = {
     "InstanceNumber": _k("00200013", "IS", "instance", "number", "number"),
 }
 _BY_TAG = {key.tag: name for name, key in KEYS.items()}
-# Return keys that are not matched, so that asking for them is no reason for a warning.
-_KNOWN_FIELDS = {
-    *(
-        "00080005",
-        "00080056",
-        "00201206",
-        "00201208",
-        "00201209",
-        "00280010",
-        "00280011",
-        "00280100",
-        "00280008",
+
+
+def _tags(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+LEVELS: tuple[Level, ...] = ("study", "series", "instance")
+RETURNED: dict[Level, frozenset[str]] = {
+    "study": _tags(
+        "00080005 00080020 00080030 00080050 00080056 00080061 00080080 00080090 00081030 00081190 00100010 00100020"
+        " 00100021 00100030 00100040 0020000D 00200010 00201206 00201208"
     ),
-    *(
-        "00081190",
-        "00080054",
-        "00080201",
-        "00081090",
-        "00200060",
-        "00081110",
-        "00400244",
-        "00400245",
-        "00400275",
+    "series": _tags(
+        "00080005 00080021 00080031 00080060 0008103E 00081090 00081190 00180015 0020000D 0020000E 00200011 00200060"
+        " 00201209"
+    ),
+    "instance": _tags(
+        "00080005 00080016 00080018 00080056 00080060 00081190 00083002 0020000D 0020000E 00200013 00280008 00280010"
+        " 00280011 00280100"
     ),
 }
+"""What the index answers at each level (`dicom.web`), asked for or not."""
 _TAG = re.compile(r"[0-9A-Fa-f]{8}\Z")
 _UID_LIST = re.compile(r"[0-9.]+(?:[,\\][0-9.]+)*\Z")
 _DATE_PART = re.compile(r"\d{8}\Z")
@@ -137,16 +134,26 @@ def parse(parameters: Iterable[tuple[str, str]]) -> Query:
     )
 
 
-def unknown_fields(query: Query) -> list[str]:
-    """Requested return fields that the index does not know."""
-    return [
-        field
-        for field in sorted(query.include)
-        if field != "all"
-        and field not in KEYS
-        and field.upper() not in _BY_TAG
-        and field.upper() not in _KNOWN_FIELDS
-    ]
+def unknown_fields(query: Query, level: Level) -> list[str]:
+    """Requested return fields that an answer of this level never has."""
+    known = RETURNED[level] | _above(level)
+    return [field for field in sorted(query.include) if field != "all" and _tag(field) not in known]
+
+
+def from_above(query: Query, level: Level) -> frozenset[str]:
+    """The tags of higher levels that an answer of this level carries too: what was asked for, and what was matched."""
+    above = _above(level) - RETURNED[level]
+    if "all" in query.include:
+        return above
+    return above & {_tag(field) for field in (*query.include, *query.matches)}
+
+
+def _above(level: Level) -> frozenset[str]:
+    return frozenset().union(*(RETURNED[one] for one in LEVELS[: LEVELS.index(level)]))
+
+
+def _tag(field: str) -> str:
+    return KEYS[field].tag if field in KEYS else field.upper()
 
 
 def _whole(text: str) -> int:

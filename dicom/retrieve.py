@@ -63,6 +63,9 @@ class Picture:
         return sha256(repr(self.fields()).encode()).hexdigest()[:16]
 
 
+THUMBNAIL = Picture(viewport=(128, 128), quality=80)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
     """A part-10 file in another transfer syntax: `head`, the pixels `first` (bytes, or where they lie), `more` further
@@ -192,12 +195,7 @@ class Retriever:
         """
         self.check_frame(row, number)
         key = (row.digest, number, "frame")
-        return await self._once(
-            key,
-            "frame",
-            self._one_frame(row, number),
-            lambda a: a["data"],
-        )
+        return await self._once(key, "frame", self._one_frame(row, number), lambda a: a["data"])
 
     async def coded_frame(self, row: InstanceRow, number: int, target: str) -> bytes:
         """The frame (1-based) as a code stream of another transfer syntax. Raises UnsupportedError with a reason."""
@@ -258,9 +256,11 @@ class Retriever:
         return await self._once(key, "rendered", args, lambda answer: answer)
 
     async def thumbnail(self, row: InstanceRow, number: int, wanted: Picture) -> bytes:
-        """A picture that is kept on disk, named after the digest."""
+        """A picture. The usual one is kept on disk; others may be asked for in any number."""
         self.check_sound(row)
-        path = self._root / "cache" / row.digest[:2] / f"{row.digest}-{number}-{wanted.tag()}"
+        if wanted != THUMBNAIL:
+            return await self.rendered(row, number, wanted)
+        path = cache.path_of(self._root, row.digest, number)
         found = await asyncio.to_thread(cache.read_or_none, path)
         if found is None:
             found = await self.rendered(row, number, wanted)

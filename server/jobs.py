@@ -23,6 +23,7 @@ FEEDBACK_SECONDS = 300.0
 GRANTS_SECONDS = 10.0
 LOGINS_SECONDS = 600.0
 UPLOADS_SECONDS = 3600.0
+THUMBNAILS_SECONDS = 3600.0
 WATCH_SECONDS = 2.0
 REMOVALS_SECONDS = 60.0
 RECORDINGS_SECONDS = 30.0
@@ -51,6 +52,7 @@ def plan(app: web.Application) -> None:
 
         tasks.every("watch_folders", WATCH_SECONDS, watch)
     tasks.every("sweep_uploads", UPLOADS_SECONDS, app[keys.UPLOADING].sweep)
+    tasks.every("trim_thumbnails", THUMBNAILS_SECONDS, app[ARCHIVE].trim_thumbnails)
 
 
 def sweep_logins(uow: SqlUnitOfWork) -> int:

@@ -26,6 +26,7 @@ from dicom.model import IngestResult
 from server.auth.audit import audit
 from server.matching import match_studies
 from server.pictures import Given, Pictures, begin_picture, check_picture
+from server.pieces import head_of, peeked, pieces_of
 from server.problems import Refused
 from server.settings import Uploads as UploadSettings
 from server.storage.faults import fault
@@ -35,7 +36,6 @@ from server.unzipping import open_zip
 from server.work import Work
 
 CHUNK_BYTES = 4 << 20
-FEED_BYTES = 1 << 20
 KEEP_UNTOUCHED = timedelta(days=2)
 TOUCH_AFTER = timedelta(hours=1)
 FINISH_SECONDS = 20.0
@@ -160,26 +160,37 @@ class Uploading:
             os.close(descriptor)
         return end
 
-    async def whole(self, actor: Actor, data: bytes) -> dict[str, Any]:
-        """A small file in one request: into the archive at once; a zip takes the long way. Returns {state, result, id}.
+    async def whole(self, actor: Actor, body: AsyncIterator[bytes], size: int | None) -> dict[str, Any]:
+        """A small file in one request: into the archive as it comes; a zip takes the long way. `size`: as announced.
 
-        Sent again after a lost answer it is found to be there already. Raises Refused upload_empty, disk_full, busy.
+        Returns {state, result, id}. Sent again after a lost answer it is found to be there already. Raises Refused
+        upload_empty, disk_full, busy, and what `body` raises.
         """
-        if data.startswith(ZIP_MAGIC):
-            upload = await self.start(actor, len(data))
-            await asyncio.to_thread(_write_file, self.path(upload.id), data)
-            done = await self.finish(actor, upload.id)
-            return {"id": done.id, "state": done.state, "result": done.result}
-        if not data:
-            raise Refused("upload_empty")
-        self.check_space(len(data))
         await self._work.read(_may_upload, actor=actor)
+        head, body = await peeked(body, len(ZIP_MAGIC[0]))
+        if head.startswith(ZIP_MAGIC):
+            done = await self._small_zip(actor, body, size or CHUNK_BYTES)
+            return {"id": done.id, "state": done.state, "result": done.result}
+        if not head:
+            raise Refused("upload_empty")
+        self.check_space(size or len(head))
         source = f"upload:{actor.membership}"
-        found = await self._archive.ingest(data, organisation=actor.organisation, source=source)
+        found = await self._archive.ingest(body, organisation=actor.organisation, source=source)
         refuse_for_now([found])
         await self._work.run(_note, actor=actor, result=found)
         matched = await match_studies(self._archive, self._work, actor.organisation, held([found]))
         return {"id": "", "state": "done", "result": summary([found], matched)}
+
+    async def _small_zip(self, actor: Actor, body: AsyncIterator[bytes], size: int) -> Upload:
+        upload = await self.start(actor, size)
+        try:
+            end = await self._write(upload, 0, body)
+            if end != size:  # it was not announced
+                await self._work.run(_save, upload=replace(upload, size=end))
+        except Exception:
+            await self.cancel(actor, upload.id)
+            raise
+        return await self.finish(actor, upload.id)
 
     async def finish(self, actor: Actor, upload: str) -> Upload:
         """Take the whole file in; the answer tells what became of each instance. Asking again answers the same.
@@ -232,14 +243,11 @@ class Uploading:
 
     async def _take_in(self, path: Path, upload: Upload) -> Sequence[IngestResult]:
         source = f"upload:{upload.membership}"
-        head = await asyncio.to_thread(_head, path)
+        head = await asyncio.to_thread(head_of, path)
         if head in ZIP_MAGIC:
             async with self._zips:
                 return await self._unzip(path, upload, source)
-        if upload.size <= self._archive.limits.inline_bytes:
-            data = await asyncio.to_thread(path.read_bytes)
-            return [await self._archive.ingest(data, organisation=upload.organisation, source=source)]
-        return [await self._archive.ingest(_pieces(path), organisation=upload.organisation, source=source)]
+        return [await self._archive.ingest(pieces_of(path), organisation=upload.organisation, source=source)]
 
     async def _unzip(self, path: Path, upload: Upload, source: str) -> Sequence[IngestResult]:
         results: list[IngestResult] = []
@@ -291,21 +299,6 @@ def _write_all(descriptor: int, data: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def _write_file(path: Path, data: bytes) -> None:
-    try:
-        with path.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fdatasync(file.fileno())
-    except OSError as error:
-        raise Refused("disk_full" if error.errno in FULL else "io_error") from error
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4)
-
-
 def refuse_for_now(results: Sequence[IngestResult]) -> None:
     """What failed for the server's own reasons is no result: Refused, so that the sender tries again later."""
     for x in results:
@@ -316,12 +309,6 @@ def refuse_for_now(results: Sequence[IngestResult]) -> None:
 def held(results: Sequence[IngestResult]) -> list[str]:
     """The studies that the archive holds now, each once."""
     return list(dict.fromkeys(x.study_uid for x in results if x.outcome in {"stored", "duplicate"}))
-
-
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while data := await asyncio.to_thread(file.read, FEED_BYTES):
-            yield data
 
 
 def summary(results: Sequence[IngestResult], matched: dict[str, str]) -> dict[str, Any]:

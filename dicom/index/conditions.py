@@ -158,17 +158,19 @@ def above(query: Query, alias: str, scope: Scope) -> tuple[str, list[Any]]:
     return sql, values
 
 
-def below(query: Query, scope: Scope) -> tuple[str, list[Any]]:
-    """Series and instance keys on the study level: studies that contain such a one."""
+def below(query: Query, alias: str, scope: Scope) -> tuple[str, list[Any]]:
+    """Keys of lower levels on a study (s) or a series (r): those that contain such a one."""
     sql, values = "", []
     for level, table in (("series", "series"), ("instance", "instance")):
+        if level == "series" and alias == "r":
+            continue
         rest = {k: v for k, v in query.matches.items() if k in qido.KEYS and qido.KEYS[k].level == level}
         if rest:
             more, parameters = conditions(Query(matches=rest), level, "b", fuzzy=query.fuzzy)
             where, allowed_values = visible(scope, "b")
-            sql += (
-                f" AND EXISTS (SELECT 1 FROM {table} b WHERE b.study_uid = s.study_uid"
-                f" AND b.organisation = s.organisation AND {where}{more})"
-            )
+            join = f"b.study_uid = {alias}.study_uid AND b.organisation = {alias}.organisation"
+            if alias == "r":
+                join += " AND b.series_uid = r.series_uid"
+            sql += f" AND EXISTS (SELECT 1 FROM {table} b WHERE {join} AND {where}{more})"
             values += [*allowed_values, *parameters]
     return sql, values

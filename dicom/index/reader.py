@@ -15,6 +15,7 @@ from dicom.corrections import Correction
 from dicom.index.conditions import above, below, conditions, is_exact, numbered, shown, sole, visible
 from dicom.index.corrections import corrections_of, shown_attributes
 from dicom.index.grams import candidates
+from dicom.index.named import place
 from dicom.index.rows import instance_row, instance_rows, quarantined_row, series_row, study_row
 from dicom.index.schema import connect_reader
 from dicom.model import (
@@ -76,13 +77,13 @@ class IndexReader:
         """At most `limit` studies, newest first; a study held by several visible organisations comes once."""
         where, values = visible(scope, "s")
         more, parameters = conditions(query, "study", "s", fuzzy=query.fuzzy)
-        inner, inner_values = below(query, scope)
+        inner, inner_values = below(query, "s", scope)
         organisation = sole(scope)
         if organisation is not None:
             where, values = shown(scope, "s")
         with self.connection() as connection:
             named = None if is_exact(query) else candidates(connection, query)
-            among, among_values = "", []
+            among, among_values = place(connection, scope, query, "s")
             if named is not None:
                 among, among_values = " AND s.id IN (SELECT value FROM json_each(?))", [json.dumps(named)]
             if organisation is None:
@@ -112,16 +113,16 @@ class IndexReader:
         where, values = visible(scope, "r")
         more, parameters = conditions(query, "series", "r", fuzzy=query.fuzzy)
         upper, above_values = above(query, "r", scope)
+        inner, inner_values = below(query, "r", scope)
         columns, once = "r.*, min(r.id)", " GROUP BY r.study_uid, r.series_uid"
         if sole(scope) is not None:
             columns, once = "r.*", ""
-        sql = (
-            f"SELECT {columns} FROM series r WHERE {where}{more}{upper}{once}"
-            " ORDER BY r.study_uid, r.number IS NULL, r.number, r.series_uid LIMIT ? OFFSET ?"
-        )
         with self.connection() as connection:
+            among, among_values = place(connection, scope, query, "r")
             rows = connection.execute(
-                sql, [*values, *parameters, *above_values, limit, query.offset]
+                f"SELECT {columns} FROM series r WHERE {where}{among}{more}{upper}{inner}{once}"
+                " ORDER BY r.study_uid, r.number IS NULL, r.number, r.series_uid LIMIT ? OFFSET ?",
+                [*values, *among_values, *parameters, *above_values, *inner_values, limit, query.offset],
             ).fetchall()
             out = []
             for row in rows:
@@ -140,22 +141,23 @@ class IndexReader:
         where, values = visible(scope, "i")
         more, parameters = conditions(query, "instance", "i", fuzzy=query.fuzzy)
         upper, above_values = above(query, "i", scope)
-        sql = (
-            f"{_INSTANCE} JOIN (SELECT min(i.id) AS first FROM instance i WHERE {where}{more}{upper}"
-            " GROUP BY i.study_uid, i.sop_uid) page ON page.first = i.id"
-            f" ORDER BY {_INSTANCE_ORDER} LIMIT ? OFFSET ?"
-        )
-        if (organisation := sole(scope)) is not None:
-            where, values = shown(scope, "i")
-            values = [organisation, *values]
-            sql = (
-                f"{_INSTANCE} JOIN (SELECT i.id AS first FROM instance i WHERE +i.organisation = ?"
-                f" AND {where}{more}{upper} ORDER BY {_INSTANCE_ORDER} LIMIT ? OFFSET ?) page"
-                f" ON page.first = i.id ORDER BY {_INSTANCE_ORDER}"
-            )
         with self.connection() as connection:
+            among, among_values = place(connection, scope, query, "i")
+            sql = (
+                f"{_INSTANCE} JOIN (SELECT min(i.id) AS first FROM instance i WHERE {where}{among}{more}{upper}"
+                " GROUP BY i.study_uid, i.sop_uid) page ON page.first = i.id"
+                f" ORDER BY {_INSTANCE_ORDER} LIMIT ? OFFSET ?"
+            )
+            if (organisation := sole(scope)) is not None:
+                where, values = shown(scope, "i")
+                values = [organisation, *values]
+                sql = (
+                    f"{_INSTANCE} JOIN (SELECT i.id AS first FROM instance i WHERE +i.organisation = ?"
+                    f" AND {where}{among}{more}{upper} ORDER BY {_INSTANCE_ORDER} LIMIT ? OFFSET ?) page"
+                    f" ON page.first = i.id ORDER BY {_INSTANCE_ORDER}"
+                )
             rows = connection.execute(
-                sql, [*values, *parameters, *above_values, limit, query.offset]
+                sql, [*values, *among_values, *parameters, *above_values, limit, query.offset]
             ).fetchall()
         return instance_rows(rows)
 

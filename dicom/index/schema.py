@@ -177,6 +177,8 @@ CREATE TRIGGER study_forgotten AFTER DELETE ON study BEGIN
     AND gram IN (SELECT value FROM json_each(name_grams(old.name_search, old.name_sound)));
 END;
 """,
+    # 8: a series by its own UID, for those who ask for it without its study
+    "CREATE INDEX series_by_itself ON series(series_uid);",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 
 from dicom.archive import Archive
 from dicom.elements import Window
@@ -12,7 +13,7 @@ from dicom.model import InstanceRow, PixelKind
 from dicom.network import dimse, pdu
 from dicom.network.association import Association
 from dicom.network.dimse import DATASET, NO_DATASET
-from dicom.network.implicit import MOST, to_implicit
+from dicom.network.implicit import Later, Piece, Source, check, to_implicit
 from dicom.network.negotiation import STORAGE_COMMITMENT, VERIFICATION
 from dicom.network.ports import Address
 from dicom.network.records import Record, write_record
@@ -166,27 +167,31 @@ async def _range(archive: Archive, span: ByteRange) -> AsyncIterator[bytes]:
         done += size
 
 
+async def _streamed(archive: Archive, pieces: Sequence[Piece]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
+        elif isinstance(piece, Later):
+            yield await piece.make()
+        else:
+            async for chunk in _range(archive, piece):
+                yield chunk
+
+
 async def stored_file(archive: Archive, row: InstanceRow, *, meta: bool = True) -> AsyncIterator[bytes]:
     """The instance in its stored transfer syntax as it is shown, chunk by chunk; without `meta` its dataset alone.
 
     What a correction shows otherwise is worked out before the first chunk. Raises UnsupportedError, WorkerError.
     """
+    return _streamed(archive, await _stored(archive, row, meta=meta))
+
+
+async def _stored(archive: Archive, row: InstanceRow, *, meta: bool) -> Sequence[Piece]:
     if row.overlay is not None:
-        pieces = await (archive.retriever.file(row) if meta else archive.retriever.corrected(row))
-    elif meta:
-        pieces = [archive.retriever.file_range(row)]
-    else:
-        pieces = [ByteRange(pack=row.place.pack, offset=row.place.body_offset, length=row.place.body_length)]
-
-    async def parts() -> AsyncIterator[bytes]:
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                yield piece
-            else:
-                async for chunk in _range(archive, piece):
-                    yield chunk
-
-    return parts()
+        return await (archive.retriever.file(row) if meta else archive.retriever.corrected(row))
+    if meta:
+        return [archive.retriever.file_range(row)]
+    return [ByteRange(pack=row.place.pack, offset=row.place.body_offset, length=row.place.body_length)]
 
 
 async def converted_file(
@@ -196,39 +201,47 @@ async def converted_file(
 
     Raises UnsupportedError, WorkerError before the first chunk.
     """
+    return _streamed(archive, await _converted(archive, row, target, meta=meta))
+
+
+async def _converted(archive: Archive, row: InstanceRow, target: str, *, meta: bool) -> Sequence[Piece]:
     made = await archive.retriever.converted(row, target)
     start = 0 if meta else split_file(Window.of(made.head)).dataset_start
-
-    async def parts() -> AsyncIterator[bytes]:
-        yield made.head[start:]
-        if isinstance(made.first, bytes):
-            yield made.first
-        else:
-            async for chunk in _range(archive, made.first):
-                yield chunk
-        for number in range(2, made.more + 2):
-            yield await archive.retriever.converted_frame(row, number, target)
-        yield made.tail
-
-    return parts()
+    frame = partial(archive.retriever.converted_frame, row)
+    more = [Later(make=partial(frame, number, target), length=made.length) for number in range(2, made.more + 2)]
+    return [made.head[start:], made.first, *more, made.tail]
 
 
 async def _implicit(archive: Archive, row: InstanceRow) -> AsyncIterator[bytes]:
-    """For a receiver that takes the default syntax alone. In memory: such receivers are old and take small images."""
-    parts, size = [], 0
+    """For a receiver that takes the default syntax alone: headers are rewritten on the way, pixels pass as they lie.
+
+    Raises UnsupportedError, WorkerError, RefusedError before the first chunk.
+    """
     if row.transfer_syntax == EXPLICIT_LE:
-        source = await stored_file(archive, row, meta=False)
+        pieces = await _stored(archive, row, meta=False)
     else:
-        source = await converted_file(archive, row, EXPLICIT_LE, meta=False)
-    async for chunk in source:
-        parts.append(chunk)
-        size += len(chunk)
-        if size > MOST:
-            raise UnsupportedError(code="too_large_for_implicit")
-    pieces = await asyncio.to_thread(lambda: to_implicit(b"".join(parts)))
+        pieces = await _converted(archive, row, EXPLICIT_LE, meta=False)
+    source = Source(pieces, archive.read)
+    await asyncio.to_thread(check, source)
 
     async def rewritten() -> AsyncIterator[bytes]:
-        yield b"".join(pieces)
+        steps = to_implicit(source)
+        while (step := await asyncio.to_thread(next, steps, None)) is not None:
+            if isinstance(step, bytes):
+                yield step
+                continue
+            for piece, start, length in source.parts(step):
+                if isinstance(piece, bytes):
+                    yield piece[start : start + length]
+                elif isinstance(piece, Later):
+                    data = await piece.make()
+                    if len(data) != piece.length:
+                        raise UnsupportedError(code="size_differs")
+                    yield data[start : start + length]
+                else:
+                    span = ByteRange(pack=piece.pack, offset=piece.offset + start, length=length)
+                    async for chunk in _range(archive, span):
+                        yield chunk
 
     return rewritten()
 

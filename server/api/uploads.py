@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from aiohttp import web
 
 from consult.model import ConsultationId
 from server import keys
-from server.api.common import InvalidBody, actor, body, json_response, no_content, read_bounded
+from server.api.common import BODY_SECONDS, InvalidBody, actor, body, json_response, no_content
 from server.dicomweb.reasons import text_of
 from server.i18n import _
 from server.pictures import KINDS, Given
@@ -81,9 +82,34 @@ async def start_picture(request: web.Request) -> web.StreamResponse:
 
 async def whole(request: web.Request) -> web.StreamResponse:
     """`POST /api/uploads/whole`: a file of at most CHUNK_BYTES in one request; answers like finish."""
-    data = await read_bounded(request, CHUNK_BYTES)
-    done = await request.app[keys.UPLOADING].whole(actor(request), data)
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refused("media_type")
+    size = request.content_length
+    if (size or 0) > CHUNK_BYTES:
+        raise _too_large()
+    done = await request.app[keys.UPLOADING].whole(actor(request), _bounded(request), size)
     return json_response(done | {"result": in_words(done["result"])})
+
+
+async def _bounded(request: web.Request) -> AsyncIterator[bytes]:
+    """The body as it comes, at most CHUNK_BYTES within BODY_SECONDS; Refused too_large or bad_request."""
+    size, deadline = 0, asyncio.get_running_loop().time() + BODY_SECONDS
+    try:
+        while True:
+            async with asyncio.timeout_at(deadline):
+                data = await request.content.readany()
+            if not data:
+                return
+            size += len(data)
+            if size > CHUNK_BYTES:
+                raise _too_large()
+            yield data
+    except (TimeoutError, web.RequestPayloadError, ConnectionError, ValueError) as error:
+        raise Refused("bad_request") from error
+
+
+def _too_large() -> Refused:
+    return Refused("too_large", limit=f"{CHUNK_BYTES >> 20} MB")
 
 
 async def read(request: web.Request) -> web.StreamResponse:
@@ -104,7 +130,7 @@ async def append(request: web.Request) -> web.StreamResponse:
     if not re.fullmatch(r"\d{1,13}", offset):
         raise Refused("bad_request")
     if (request.content_length or 0) > CHUNK_BYTES:
-        raise Refused("too_large", limit=f"{CHUNK_BYTES >> 20} MB")
+        raise _too_large()
     try:
         received = await request.app[keys.UPLOADING].append(
             actor(request), request.match_info["id"], int(offset), _chunks(request)

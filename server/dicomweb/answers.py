@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import HttpVersion11, web
 
 from dicom.archive import Archive
+from dicom.cache import MADE_BY
 from dicom.errors import DicomError
 from server.dicomweb.bodies import body_of, joined, stream
 from server.dicomweb.ranges import UNSATISFIABLE, Later, Made, Piece, asked_range, cut
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 PREFIX = "/dicom-web"
 _WHOLE = 4 << 20  # up to this an answer is read in one go
 _WORTH_GZIP = 1024
+GZIP_LEVEL = 4
 COMMON = {
     "Cache-Control": "private, no-cache",
     "Vary": "Accept, Accept-Encoding",
@@ -31,7 +33,6 @@ COMMON = {
 }
 LEFT_OUT: web.RequestKey[int] = web.RequestKey("left_out", int)
 """How many instances of a study or series the answer lacks, because their stored bytes are wrong."""
-_MADE_BY = "3"  # raise it when the same request would yield other bytes than the last release made
 
 
 def guarded(handler: Handler) -> Handler:
@@ -54,7 +55,7 @@ def base_url(request: web.Request) -> str:
 
 def validator(*parts: object) -> str:
     """A strong ETag of an exact representation (RFC 9110 §8.8.3)."""
-    return '"' + hashlib.sha256("\x1f".join(str(part) for part in (_MADE_BY, *parts)).encode()).hexdigest()[:32] + '"'
+    return '"' + hashlib.sha256("\x1f".join(str(part) for part in (MADE_BY, *parts)).encode()).hexdigest()[:32] + '"'
 
 
 def boundary_of(etag: str) -> str:
@@ -176,8 +177,8 @@ async def send_text(
 async def gzipped(data: bytes) -> bytes:
     """As a gzip file that is the same whenever the data is."""
     if len(data) > 32 << 10:
-        return await asyncio.to_thread(gzip.compress, data, 4, mtime=0)
-    return gzip.compress(data, 4, mtime=0)
+        return await asyncio.to_thread(gzip.compress, data, GZIP_LEVEL, mtime=0)
+    return gzip.compress(data, GZIP_LEVEL, mtime=0)
 
 
 def text_answer(data: bytes, *, content_type: str, etag: str, zipped: bool, **headers: str) -> web.Response:

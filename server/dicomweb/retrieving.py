@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 
@@ -16,6 +18,7 @@ from dicom.native_xml import native_xml
 from dicom.syntaxes import VIDEO
 from dicom.web import closing, part_head, with_base
 from server.dicomweb.answers import (
+    GZIP_LEVEL,
     accepts_gzip,
     base_url,
     boundary_of,
@@ -33,6 +36,9 @@ from server.dicomweb.targets import accepted, disposition, frame_numbers, instan
 
 XML = "application/dicom+xml"
 PIXELS = "7FE00010"
+AT_ONCE = 8 << 20  # a longer text of metadata is sent while it is made
+_BATCH = 512 << 10  # compressed metadata read at a time
+_UNMADE = 8 << 10  # what an instance is taken for whose metadata are still to be made
 
 
 @guarded
@@ -97,28 +103,80 @@ async def retrieve_metadata(request: web.Request) -> web.StreamResponse:
     if unchanged := not_modified(request, etag):
         return unchanged
     zips = accepts_gzip(request)
-
-    async def make() -> bytes:
-        parts = await archive.metadata(rows)
-
-        def body() -> bytes:
-            found = (with_base(part, instance_url(base, row)) for row, part in zip(rows, parts, strict=True))
-            if content_type.endswith("json"):
-                return b"[" + b",".join(found) + b"]"
-            pages = [native_xml(json.loads(part)) for part in found]
-            if content_type == XML:
-                return pages[0]
-            heads = [part_head(boundary_of(etag), XML, first=not i) for i in range(len(pages))]
-            return b"".join([*chain.from_iterable(zip(heads, pages, strict=True)), closing(boundary_of(etag))])
-
-        data = await asyncio.to_thread(body)
-        return await gzipped(data) if zips else data
-
+    text = _Text(archive, rows, content_type, base, boundary_of(etag))
     # Both sides of a consultation open the same study: the second finds the bytes made.
-    data = await archive.retriever.memory.once(("metadata", etag), make)
+    data = await archive.retriever.memory.once(("metadata", etag), partial(text.whole, zips=zips))
     if content_type == "multipart/related":
         content_type = f'multipart/related; type="{XML}"; boundary={boundary_of(etag)}'
-    return text_answer(data, content_type=content_type, etag=etag, zipped=zips)
+    if data:
+        return text_answer(data, content_type=content_type, etag=etag, zipped=zips)
+    coding = {"Content-Encoding": "gzip"} if zips else {}
+    return await send(request, archive, text.pieces(zips=zips), content_type, etag=etag, single=False, **coding)
+
+
+class _Text:
+    """The metadata of instances as one JSON or XML text, batch after batch."""
+
+    def __init__(
+        self, archive: Archive, rows: Sequence[InstanceRow], content_type: str, base: str, boundary: str
+    ) -> None:
+        self._archive = archive
+        self._rows = rows
+        self._type = content_type
+        self._base = base
+        self._boundary = boundary
+
+    async def whole(self, *, zips: bool) -> bytes:
+        """All of it; empty where it is longer than AT_ONCE, which is remembered too."""
+        parts, size = [], 0
+        for start, end in self._batches():
+            parts.append(await self._some(start, end))
+            size += len(parts[-1])
+            if size > AT_ONCE:
+                return b""
+        data = b"".join(parts)
+        return await gzipped(data) if zips else data
+
+    def pieces(self, *, zips: bool) -> list[Piece]:
+        """The same bytes as `whole`, made while they are sent."""
+        zipper = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+
+        async def make(start: int, end: int) -> bytes:
+            data = await self._some(start, end)
+            if not zips:
+                return data
+            last = end == len(self._rows)
+            return await asyncio.to_thread(lambda: zipper.compress(data) + (zipper.flush() if last else b""))
+
+        return [Made(make=partial(make, start, end)) for start, end in self._batches()]
+
+    def _batches(self) -> list[tuple[int, int]]:
+        """From which row up to which."""
+        out, start, size = [], 0, 0
+        for i, row in enumerate(self._rows):
+            size += row.metadata.body_length if row.metadata is not None else _UNMADE
+            if size >= _BATCH:
+                out.append((start, i + 1))
+                start, size = i + 1, 0
+        return [*out, (start, len(self._rows))] if start < len(self._rows) else out
+
+    async def _some(self, start: int, end: int) -> bytes:
+        rows = self._rows[start:end]
+        parts = await self._archive.metadata(rows)
+
+        def body() -> bytes:
+            found = (with_base(part, instance_url(self._base, row)) for row, part in zip(rows, parts, strict=True))
+            if self._type.endswith("json"):
+                ends = b"]" if end == len(self._rows) else b""
+                return (b"," if start else b"[") + b",".join(found) + ends
+            pages = [native_xml(json.loads(part)) for part in found]
+            if self._type == XML:
+                return pages[0]
+            heads = [part_head(self._boundary, XML, first=not i) for i in range(start, end)]
+            ends = closing(self._boundary) if end == len(self._rows) else b""
+            return b"".join([*chain.from_iterable(zip(heads, pages, strict=True)), ends])
+
+        return await asyncio.to_thread(body)
 
 
 @guarded

@@ -13,7 +13,7 @@ from dicom import syntaxes as x
 from dicom.charset import detect
 from dicom.model import InstanceRow, Limits, PixelLayout, Place, SeriesRow, StudyRow
 from dicom.part10 import IMPLEMENTATION_NAME, IMPLEMENTATION_UID
-from dicom.query import KEYS
+from dicom.query import KEYS, RETURNED
 from dicom.web import FAILURE_REASONS, instance_json, series_json, study_json
 from server.dicomweb.capabilities import MEDIA
 from server.dicomweb.handlers import ROUTES
@@ -94,6 +94,7 @@ def test_search_keys_and_returned_attributes_are_those_of_the_index():
     assert table("| keyword | tag | VR | level | matching |") == want
     got = {level: re.findall(r"\b[0-9A-F]{8}\b", text) for level, text in table("| level | attributes |")}
     assert got == returned()
+    assert {level: sorted(tags) for level, tags in RETURNED.items()} == returned()
 
 
 def test_reasons_limits_and_our_own_name_are_right():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import xml.etree.ElementTree as ET
@@ -12,9 +13,11 @@ import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
 
+from dicom.cache import Memory
 from dicom.model import Scope
 from dicom.native_xml import NAMESPACE, native_xml
 from dicom.syntaxes import EXPLICIT_LE
+from server.dicomweb import retrieving
 from server.dicomweb.capabilities import resources
 from server.dicomweb.handlers import ROUTES
 from tests.archive.files import make, real
@@ -282,3 +285,49 @@ async def test_every_media_type_that_is_promised_is_given(service):
                     assert response.status == 200, (rest, media, body[:200])
                     asked += 1
     assert asked > 30
+
+
+# -- metadata of many instances
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+@pytest.mark.parametrize("accept", ["application/dicom+json", 'multipart/related; type="application/dicom+xml"'])
+async def test_long_metadata_are_sent_as_they_are_made_and_are_the_same_bytes(service, monkeypatch, accept, coding):
+    for n in range(5):
+        data = make(f"1.77.1.{n}", study="1.77", series="1.77.1", InstanceNumber=n, StudyDescription=f"{n}" * 40)
+        assert (await service.archive.ingest(data, organisation="A", source="test")).outcome in {"stored", "duplicate"}
+    await service.archive.metadata_settled()
+    asked, made = [], service.archive.metadata
+
+    async def watched(rows):
+        asked.append(len(rows))
+        return await made(rows)
+
+    monkeypatch.setattr(service.archive, "metadata", watched)
+
+    async def ask():
+        service.archive.retriever.memory = Memory(1 << 20)
+        asked.clear()
+        return await get(service, "/dicom-web/studies/1.77/metadata", accept, **{"Accept-Encoding": coding})
+
+    whole, body = await ask()
+    assert whole.status == 200
+    assert asked == [5]
+    monkeypatch.setattr(retrieving, "_BATCH", 1)
+    one_by_one, same = await ask()
+    assert asked == [1] * 5
+    monkeypatch.setattr(retrieving, "AT_ONCE", len(gzip.decompress(body) if coding == "gzip" else body) // 2)
+    sent, long = await ask()
+    assert asked[-5:] == [1] * 5 and len(asked) < 10  # given up half way, then one by one
+    assert sent.headers["Transfer-Encoding"] == "chunked"
+    assert body == same == long
+    for answer in (one_by_one, sent):
+        for name in ("ETag", "Content-Type", "Content-Encoding"):
+            assert answer.headers.get(name) == whole.headers.get(name)
+    asked.clear()
+    await get(service, "/dicom-web/studies/1.77/metadata", accept, **{"Accept-Encoding": coding})
+    assert asked == [1] * 5  # that it is long was remembered
+    unchanged, _ = await get(
+        service, "/dicom-web/studies/1.77/metadata", accept, **{"Accept-Encoding": coding, "If-None-Match": sent.headers["ETag"]}
+    )
+    assert unchanged.status == 304

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicom import query as qido
 from dicom.index import grams
 from dicom.index import reader as index_reader
 from dicom.index.pinyin import DOUBLE, SURNAMES
@@ -310,3 +311,55 @@ async def test_an_answer_owns_up_to_what_it_leaves_out(service, monkeypatch):
     ):
         assert len((await ask(service, query))[0]) == found, query
     assert (await ask(service, "PatientName="))[0] == uids
+
+
+@module_loop
+async def test_what_is_asked_for_or_matched_above_comes_with_series_and_instances_from_the_index(service):
+    for n in (71, 72):
+        await put(service, n, PatientID=f"P{n}", StudyDescription=f"D{n}", SeriesDescription=f"S{n}", BodyPartExamined="HEAD")
+
+    async def one(path):
+        response, body = await get(service, f"/dicom-web/{path}")
+        (value,) = json.loads(body)
+        return value, response.headers.get("Warning", "")
+
+    named = "includefield=StudyDescription,00081030,PatientID,SeriesDescription"
+    plain, _ = await one("instances?SOPInstanceUID=1.88.72.1.1")
+    assert set(plain) == qido.RETURNED["instance"]
+    instance, warning = await one(f"instances?SOPInstanceUID=1.88.72.1.1&{named}")
+    assert warning == "" and set(instance) - set(plain) == {"00081030", "00100020", "0008103E"}
+    told = [instance[tag]["Value"] for tag in ("00081030", "00100020", "0008103E")]
+    assert told == [["D72"], ["P72"], ["S72"]]
+    series, warning = await one(f"series?SeriesInstanceUID=1.88.71.1&{named}")
+    assert warning == "" and set(series) - qido.RETURNED["series"] == {"00081030", "00100020"}
+    assert series["00081030"]["Value"] == ["D71"] and series["0008103E"]["Value"] == ["S71"]
+    matched, _ = await one("instances?PatientID=P72")
+    assert matched["00100020"]["Value"] == ["P72"] and "00081030" not in matched
+    every, warning = await one("studies/1.88.72/series/1.88.72.1/instances?includefield=all")
+    assert warning == ""
+    assert set(every) == qido.RETURNED["study"] | qido.RETURNED["series"] | qido.RETURNED["instance"]
+    assert every["00081190"] == plain["00081190"] and every["00180015"]["Value"] == ["HEAD"]
+
+
+@pytest.mark.parametrize(
+    ("level", "field", "warned"),
+    [
+        *(("study", tag, True) for tag in ("00081110", "00400244", "00400245", "00400275", "00080054", "00080201")),
+        ("study", "Modality", True),
+        ("study", "00280010", True),
+        ("study", "00080061", False),
+        ("series", "0008103e", False),
+        ("series", "PatientName", False),
+        ("series", "SOPClassUID", True),
+        ("instance", "00201209", False),
+        ("instance", "00180060", True),
+    ],
+)
+@module_loop
+async def test_a_field_that_no_answer_has_is_owned_up_to(service, level, field, warned):
+    await put(service, 73)
+    path = {"study": "studies", "series": "series", "instance": "instances"}[level]
+    response, body = await get(service, f"/dicom-web/{path}?StudyInstanceUID=1.88.73&includefield={field}")
+    assert ("not returned" in response.headers.get("Warning", "")) == warned
+    key = qido.KEYS.get(field)
+    assert ((key.tag if key else field.upper()) in json.loads(body)[0]) != warned

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from io import BytesIO
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from pydicom import DataElement, dcmread
 from pydicom.config import IGNORE
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 from pydicom.uid import JPEG2000Lossless
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import (
@@ -24,7 +22,6 @@ from pynetdicom.sop_class import (
 )
 
 from dicom.errors import RefusedError
-from dicom.network.implicit import to_implicit
 from dicom.network.ports import Address
 from dicom.network.records import parse_record, record, write_record
 from tests.archive.files import FOLDER, make
@@ -185,18 +182,6 @@ async def test_wrong_levels_and_values_are_refused_and_unknown_keys_are_warned_o
     assert [status.Status for status, _ in await pynetdicom_find(port, date)] == [0xA900]
     odd = identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2.1", StationName="X")
     assert [status.Status for status, _ in await pynetdicom_find(port, odd)] == [0xFF01, 0]
-
-
-@pytest.mark.parametrize("name", ["CT_small.dcm", "waveform_ecg.dcm", "reportsi.dcm", "MR_small_padded.dcm"])
-def test_the_implicit_form_of_an_instance_reads_the_same(name):
-    ds = dcmread(FOLDER / name)
-    assert ds.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
-    raw = (FOLDER / name).read_bytes()[144 + ds.file_meta.FileMetaInformationGroupLength:]
-    read = read_dataset(BytesIO(b"".join(to_implicit(raw))), is_implicit_VR=True, is_little_endian=True)
-    assert [element.tag for element in read] == [element.tag for element in ds if element.tag.element]
-    for element in read:
-        if not element.tag.is_private:
-            assert element == ds[element.tag], element.tag
 
 
 class Receiver:

@@ -17,6 +17,7 @@ from dicom.model import Scope
 from dicom.specimens import Identity, new_uid, rewrite, shipped
 from server import keys
 from server.dicomweb.ports import ARCHIVE
+from server.pieces import FEED_BYTES
 from server.settings import Settings, Uploads
 from server.uploading import CHUNK_BYTES
 from tests.archive.files import make
@@ -40,7 +41,7 @@ def ct(*, accession: str = "", study: str | None = None, name: str = "Zhou^XiaoY
     return rewrite(shipped("CT_small.dcm"), identity, study_uid=study or new_uid(), series_uid=new_uid())
 
 
-async def whole(client, data: bytes, *, lang: str = "zh") -> tuple[int, dict]:
+async def whole(client, data, *, lang: str = "zh") -> tuple[int, dict]:
     async with client.post("/api/uploads/whole", data=data, headers={"Cookie-Language": lang, "Accept-Language": lang}) as answer:
         return answer.status, await answer.json()
 
@@ -377,3 +378,53 @@ class TestLimits:
     async def test_a_nearly_full_disk_refuses_before_anything_is_sent(self, technician):
         async with technician.post("/api/uploads", json={"size": 100}) as answer:
             assert (answer.status, (await answer.json())["code"]) == (507, "disk_full")
+
+
+async def test_no_file_of_the_browser_is_held_whole_outside_the_memory_that_all_doors_share(technician, app, monkeypatch):
+    handed = []
+    ingest = app[ARCHIVE].ingest
+
+    async def watched(body, **more):
+        async def passed():
+            async for data in body:
+                handed.append(len(data))
+                yield data
+
+        assert not isinstance(body, bytes)
+        return await ingest(passed(), **more)
+
+    monkeypatch.setattr(app[ARCHIVE], "ingest", watched)
+    data = make(pixels=bytes(3 << 20), Rows=1024, Columns=1024, NumberOfFrames=3)
+    _, value = await whole(technician, io.BytesIO(data))
+    assert only(value["result"])["outcome"] == "stored"
+    upload = (await start(technician, len(data)))["id"]
+    await put(technician, upload, 0, io.BytesIO(data))
+    _, value = await finish(technician, upload)
+    assert only(value["result"])["outcome"] == "duplicate"
+    assert sum(handed) == 2 * len(data)
+    assert max(handed) <= FEED_BYTES
+
+
+async def pieces(data: bytes):
+    for at in range(0, len(data), 1000):
+        yield data[at : at + 1000]
+
+
+async def test_a_small_file_of_unannounced_length_is_taken_and_a_zip_too(technician, app):
+    _, value = await whole(technician, pieces(make()))
+    assert only(value["result"])["outcome"] == "stored"
+    _, value = await whole(technician, pieces(zipped(("IM1", make()), ("IM2", make(sop="1.2.3.1.2")))))
+    assert [one["outcome"] for one in value["result"]["instances"]] == ["duplicate", "stored"]
+
+
+@pytest.mark.parametrize("first", [make(), zipped(("IM1", make()))], ids=["an image", "a zip"])
+async def test_a_small_file_that_does_not_end_is_refused_and_leaves_nothing(technician, app, first):
+    status, problem = await whole(technician, pieces(first[:1000] + bytes(CHUNK_BYTES)))
+    assert (status, problem["code"]) == (413, "too_large")
+    assert not [path for path in app[keys.UPLOADING].path("x").parent.iterdir() if path.is_file()]
+    assert app[ARCHIVE].totals()["instance"] == 0
+
+
+async def test_a_packed_small_file_is_not_unpacked(technician):
+    async with technician.post("/api/uploads/whole", data=b"x", headers={"Content-Encoding": "gzip"}) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (415, "media_type")
