@@ -179,7 +179,9 @@ def _repair(first: str, samples: list[bytes]) -> str:
             return ""
         return "ISO_IR 192" if utf8 is not None else ""
     if utf8 is not None and any(c > "\x7f" for c in utf8):
-        return "ISO_IR 192"
+        # Short Chinese may be UTF-8 by chance (平扫 is); it then reads as letters that no language has together.
+        chance = not _one_script(utf8) and _looks_chinese(samples, strict=True)
+        return "GB18030" if chance else "ISO_IR 192"
     if _looks_chinese(samples, strict=first in {"", "ISO_IR 6", "ISO_IR 100"}):
         return "GB18030"
     return ""
@@ -193,6 +195,23 @@ def _read(samples: list[bytes], codec: str) -> str | None:
         return "".join(getincrementaldecoder(codec)().decode(sample) for sample in samples)
     except UnicodeDecodeError:
         return None
+
+
+_SCRIPTS = {
+    (0x00C0, 0x017F): "Latin", (0x1E00, 0x1EFF): "Latin", (0x0370, 0x03FF): "Greek", (0x0400, 0x052F): "Cyrillic",
+    (0x0590, 0x05FF): "Hebrew", (0x0600, 0x06FF): "Arabic", (0x0E00, 0x0E7F): "Thai", (0x2E80, 0x9FFF): "Han",
+    (0x20000, 0x3FFFF): "Han", (0xAC00, 0xD7AF): "Hangul",
+}  # fmt: skip
+_SIGNS = ((0x80, 0xBF), (0x2000, 0x206F), (0x3000, 0x303F), (0xFF00, 0xFFEF))
+
+
+def _one_script(text: str) -> bool:
+    """Whether what is not ASCII is of one script (Unicode's blocks), signs aside."""
+    found = set()
+    for n in {ord(c) for c in text if c > "\x7f"}:
+        if not any(low <= n <= high for low, high in _SIGNS):
+            found.add(next((name for (low, high), name in _SCRIPTS.items() if low <= n <= high), ""))
+    return len(found) <= 1 and "" not in found
 
 
 def _mostly_han(text: str) -> bool:

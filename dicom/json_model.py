@@ -16,6 +16,7 @@ from dicom import charset as charsets
 from dicom.charset import Charset
 from dicom.elements import PIXEL_DATA, UNDEFINED, Element, Walker
 from dicom.errors import RefusedError
+from dicom.texts import SAMPLED, nested
 
 BULK = "bulk:"
 _INLINE_LIMIT = 1024
@@ -26,8 +27,6 @@ _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _WIDTHS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _CHARSET = 0x00080005
-SAMPLED = frozenset({"PN", "LO", "SH", "LT", "ST", "UT", "UC"})
-"""Of the values of these the character set is told."""
 
 Dictionary = Callable[[int], str]
 
@@ -56,6 +55,8 @@ class JsonWriter:
                     self.sign(self._value(element))
             elif self.sampled(element):
                 samples.append(self._value(element))
+        if b"".join(samples).isascii():
+            samples = nested(walker, elements, self.vr_of)
         found = charsets.detect(label, samples)
         return self._objects(elements, found, "", 0)
 

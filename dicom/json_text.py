@@ -12,7 +12,8 @@ from typing import Any
 from dicom import charset as charsets
 from dicom.charset import Charset
 from dicom.elements import SHORT_VRS, Element, Walker
-from dicom.json_model import SAMPLED, Dictionary, JsonWriter
+from dicom.json_model import Dictionary, JsonWriter
+from dicom.texts import SAMPLED, nested
 
 _HEADER = struct.Struct("<HH2sH")
 _SMALL = 256
@@ -55,6 +56,8 @@ class Texts:
         for one in cut.pieces:
             if isinstance(one, Element) and writer.sampled(one):
                 cut.samples.append(walker.window.bytes(one.offset, one.length))
+        if b"".join(cut.samples).isascii():
+            cut.samples = nested(walker, (x for x in cut.pieces if isinstance(x, Element)), writer.vr_of)
         charset = charsets.detect(cut.label, cut.samples)
         if sum(map(len, self._known.values())) > _MOST:
             self._known.clear()

@@ -18,6 +18,8 @@ from dicom.corrections import MODIFYING_SYSTEM, modified_at
 from dicom.elements import LONG_VRS, UNDEFINED, Element, Walker
 from dicom.errors import RefusedError, UnsupportedError
 from dicom.recode import _swapped as swapped
+from dicom.texts import SAMPLED as _TEXTS
+from dicom.texts import nested
 
 if TYPE_CHECKING:
     from dicom.workers.ops import Dataset
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 _CHARSET, _ORIGINAL = 0x00080005, 0x04000561
 _MODIFIED_AT, _SYSTEM, _SOURCE, _REASON, _VALUES = 0x04000562, 0x04000563, 0x04000564, 0x04000565, 0x04000550
 _UTF8 = "ISO_IR 192"
-_TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _CODES = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UR"})
 _SIGNATURES = frozenset({0x4FFE0001, 0xFFFAFFFA})  # they do not hold for what has changed
 _SINGLE_BYTE = frozenset({"ISO_IR 192", "GB18030", "GBK", "ISO_IR 100"})
@@ -126,6 +127,8 @@ class Rewriter:
                 label = self._bytes(element)
             elif self._vr_of(element) in _TEXTS and element.length <= 1 << 16:
                 samples.append(self._bytes(element))
+        if b"".join(samples).isascii():
+            samples = nested(self._walker, self._elements, self._vr_of)
         return charsets.detect(label, samples)
 
     def _choose_codec(self) -> tuple[str, bool]:

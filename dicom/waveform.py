@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom.charset import Charset, parse_label
+from dicom.charset import Charset, detect
 from dicom.elements import WAVEFORM_SEQUENCE, Walker
 from dicom.errors import UnsupportedError
 from dicom.pixels.attributes import Attributes
@@ -106,6 +106,7 @@ _MEANINGS = {
     "P DURATION": "p",
 }
 _MAX_BYTES = 256 << 20
+_LONGEST_TEXT = 1 << 16  # bytes of one value that are looked at to tell its character set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +160,7 @@ def read_waveforms(walker: Walker) -> tuple[Waveform, ...]:
     top = Attributes(walker)
     if WAVEFORM_SEQUENCE not in top:
         raise UnsupportedError(code="no_waveform")
-    charset = Charset(terms=parse_label(top.raw(0x00080005)))
+    charset = detect(top.raw(0x00080005), _samples(top))
     acquired = _moment(top.text(0x0008002A))
     groups = [_group(item, charset, acquired) for item in top.items(WAVEFORM_SEQUENCE)]
     if not groups or not any(group.channels for group in groups):
@@ -186,6 +187,20 @@ def read_waveforms(walker: Walker) -> tuple[Waveform, ...]:
             )
         )
     return tuple(out)
+
+
+def _samples(top: Attributes) -> list[bytes]:
+    """Values that tell the character set: names, the device's statements, groups and leads."""
+    found = [top.raw(tag) for tag in (0x00080080, 0x00081010, 0x00081030, 0x00100010, 0x00104000)]
+    for note in top.items(0x0040B020)[:2000]:
+        found.append(note.raw(0x00700006))
+        found += [concept.raw(0x00080104) for concept in note.items(0x0040A043)[:1]]
+    for group in top.items(WAVEFORM_SEQUENCE):
+        found.append(group.raw(0x003A0020))
+        for channel in group.items(0x003A0200)[:100]:
+            found.append(channel.raw(0x003A0203))
+            found += [source.raw(0x00080104) for source in channel.items(0x003A0208)[:1]]
+    return [value[:_LONGEST_TEXT] for value in found]
 
 
 def _group(item: Attributes, charset: Charset, acquired: str | None) -> Waveform:

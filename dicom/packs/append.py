@@ -52,7 +52,7 @@ def sync_new_directories(path: Path, top: Path) -> None:
 
 
 def write_at(fd: int, parts: Iterable[Buffer], position: int) -> int:
-    """Write the parts one behind the other; returns where they end. Raises OSError, also where the disk takes no more."""
+    """Write the parts one behind the other; returns where they end. Raises OSError, also on a full disk."""
     for call in _calls(parts):
         views = call
         while views:

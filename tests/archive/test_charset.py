@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom.charset import detect
 from dicom.web import study_json
@@ -140,3 +141,30 @@ async def test_repaired_text_is_right_in_list_and_metadata_marked_and_the_file_k
     stored = working_archive.read_file(instance)
     assert stored[132:] == data[132:]
     assert pydicom.dcmread(io.BytesIO(stored)).SpecificCharacterSet == "ISO_IR 100"
+
+
+def within(meaning: bytes, *, own: str = "", **attributes) -> bytes:
+    """An image whose only text that is no ASCII is the meaning of a code in a code."""
+    inner, outer = pydicom.Dataset(), pydicom.Dataset()
+    inner.CodeMeaning = "Z" * len(meaning)
+    if own:
+        inner.SpecificCharacterSet = own
+    outer.PurposeOfReferenceCodeSequence = [inner]
+    data = make(PatientName="Li^Si", ProcedureCodeSequence=[outer], **attributes)
+    return data.replace(b"Z" * len(meaning), meaning)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("label", "codec", "own", "text"),
+    [("ISO_IR 100", "gb18030", "", "平扫"), (None, "gb18030", "", "平扫"), (None, "utf-8", "", "平扫一"),
+     ("ISO_IR 100", "latin-1", "", "Schädel"), ("ISO_IR 100", "utf-8", "ISO_IR 192", "平扫一")],
+)  # fmt: skip
+async def test_text_that_only_a_sequence_has_is_read_right(working_archive, syntax, label, codec, own, text):
+    raw = text.encode(codec)
+    data = within(raw + b" " * (len(raw) % 2), own=own, SpecificCharacterSet=label, syntax=syntax)
+    result = await working_archive.ingest(data, organisation="A", source="test")
+    row = working_archive.instance(seen_by("A"), result.study_uid, None, result.sop_uid)
+    (metadata,) = await working_archive.metadata([row])
+    code = json.loads(metadata)["00081032"]["Value"][0]["0040A170"]["Value"][0]
+    assert code["00080104"]["Value"] == [text]

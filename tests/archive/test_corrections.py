@@ -165,6 +165,9 @@ async def test_a_retrieved_file_says_what_was_corrected_and_keeps_its_pixels(wor
     sent.OtherPatientIDsSequence = [other]
     sent.StudyDescription = "胸部".encode("gb18030").decode("latin-1")
     sent.SpecificCharacterSet = "ISO_IR 100"  # a lie: the bytes are GB18030
+    code = pydicom.Dataset()
+    code.CodeMeaning = "平扫".encode("gb18030").decode("latin-1")
+    sent.ProcedureCodeSequence = [code]
     out = io.BytesIO()
     pydicom.dcmwrite(
         out, sent, enforce_file_format=True, implicit_vr=syntax == ImplicitVRLittleEndian,
@@ -182,6 +185,7 @@ async def test_a_retrieved_file_says_what_was_corrected_and_keeps_its_pixels(wor
         ds = pydicom.dcmread(io.BytesIO(data))
         assert (ds.PatientID, str(ds.PatientName), ds.PatientSex) == ("P9", "Li^Si=李^四", "F")
         assert ds.StudyDescription == "胸部"
+        assert ds.ProcedureCodeSequence[0].CodeMeaning == "平扫"
         assert "OtherPatientIDs" not in ds
         assert "OtherPatientIDsSequence" not in ds
         (note,) = ds.OriginalAttributesSequence

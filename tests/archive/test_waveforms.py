@@ -7,6 +7,7 @@ import re
 from xml.etree import ElementTree as ET
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image as Pictures
 
@@ -164,3 +165,23 @@ async def test_rendered_gives_the_sheet_as_png_svg_or_pdf(service):  # noqa: F81
     assert len(re.findall(b"<text", named)) > len(re.findall(b"<text", plain))
     thumbnail, body = await get(service, url(service, "waveform_ecg.dcm", "/frames/1/rendered"))
     assert thumbnail.status == 422 and b"no_pixels" in body
+
+
+@pytest.mark.parametrize("codec", ["gb18030", "utf-8"])
+async def test_statements_and_leads_under_a_wrong_label_are_read_right(codec):
+    ds = pydicom.dcmread(io.BytesIO(real("waveform_ecg.dcm")))
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    for note in ds.WaveformAnnotationSequence:
+        if "UnformattedTextValue" in note:
+            note.UnformattedTextValue = "窦性心律不齐".encode(codec).decode("latin-1")
+    channel = ds.WaveformSequence[0].ChannelDefinitionSequence[0]
+    channel.ChannelLabel = "导联一".encode(codec).decode("latin-1")
+    del channel.ChannelSourceSequence
+    out = io.BytesIO()
+    ds.save_as(out)
+    with opened(out.getvalue()) as dataset:
+        waves = read_waveforms(dataset.walker)
+        drawn = lay_out(waves, facts_of(dataset, named=False))
+    assert "窦性心律不齐" in [note.text for one in waves for note in one.annotations]
+    assert "导联一" in [channel.lead for one in waves for channel in one.channels]
+    assert any("窦性心律不齐" in text.words for text in drawn.texts)

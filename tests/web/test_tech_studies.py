@@ -11,7 +11,9 @@ import pytest
 
 from consult import model as m
 from server import keys
+from server.dicomweb.ports import ARCHIVE
 from server.uploading import KEEP_UNTOUCHED
+from tests.archive.files import make
 from tests.browser.seeds import put_consultation, put_patient
 from tests.conftest import sign_in
 from tests.web.test_tech_uploads import ct, put, start, whole
@@ -274,3 +276,17 @@ async def test_an_upload_nobody_comes_back_for_is_swept_and_one_in_use_is_not(en
     assert await app[keys.UPLOADING].sweep() == 1
     assert not app[keys.UPLOADING].path(left).exists()
     assert app[keys.UPLOADING].path(used).exists()
+
+
+async def test_a_study_whose_text_had_a_wrong_label_is_shown_right_and_says_so(enter, app, city):
+    technician = await enter("technician")
+    await app[keys.ARCHIVE_STARTED].wait()
+    said = "王^小东".encode("gbk")
+    wrong = make(PatientName="X" * len(said), SpecificCharacterSet="ISO_IR 100").replace(b"X" * len(said), said)
+    await app[ARCHIVE].ingest(make("1.2.9.1.1", study="1.2.9", series="1.2.9.1"), organisation=city.clinic, source="test")
+    assert "文字已修正" not in (await page(technician, "/studies"))[1]
+    found = await app[ARCHIVE].ingest(wrong, organisation=city.clinic, source="test")
+    assert (found.outcome, found.reason, found.repaired) == ("stored", "", "GB18030")
+    _, html = await page(technician, "/studies")
+    assert "王小东" in html
+    assert html.count('title="影像里的文字编码标错了') == 1
