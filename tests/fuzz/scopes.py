@@ -222,7 +222,7 @@ async def one(ground: Ground, found: _run.Findings, seed: int, number: int) -> N
             await look(doors, who, chance)
             found.seen["again"] += 1
     except Exception as error:
-        found.fail(f"world {number}{after}: {type(error).__name__}: {error}")
+        found.fail(f"seed {seed} world {number}{after}: {type(error).__name__}: {error}")
     finally:
         await doors.close()
     found.ran += 1
