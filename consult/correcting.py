@@ -79,8 +79,8 @@ def plan_undo(uow: UnitOfWork, *, actor: Actor, flows: Iterable[Flow], made_at: 
                 raise Conflict(reason="would_show")
 
 
-def follow_correction(uow: UnitOfWork, *, actor: Actor, wanted: Wanted) -> PatientId | None:
-    """The archive shows it: matches and shares follow. Returns the patient the study was matched to before.
+def follow_correction(uow: UnitOfWork, *, actor: Actor, wanted: Wanted) -> m.StudyMatch | None:
+    """The archive shows it: matches and shares follow. Returns the match of the study before.
 
     Another patient: the study leaves the consultations of the former one. A study split off keeps patient and shares.
     """
@@ -101,22 +101,31 @@ def follow_correction(uow: UnitOfWork, *, actor: Actor, wanted: Wanted) -> Patie
         for consultation in uow.consultations.sharing(study_uid):
             add_share(uow, actor, consultation, wanted.target_uid)
     _told(uow, actor, f"correct_{wanted.kind}", study_uid, wanted.target_uid, reason)
-    return match.patient if match is not None else None
+    return match
 
 
 def follow_undo(
-    uow: UnitOfWork, *, actor: Actor, kind: Kind, study_uid: str, target_uid: str, former: PatientId | None
+    uow: UnitOfWork,
+    *,
+    actor: Actor,
+    kind: Kind,
+    study_uid: str,
+    target_uid: str,
+    former: PatientId | None,
+    order: m.OrderId | None = None,
 ) -> None:
-    """The archive shows it as before. Shares that a change of patient ended are not given back."""
+    """The archive shows it as before, matched to patient and order of the former match: whoever ordered the exam sees
+    it again. Shares that a change of patient ended are not given back.
+    """
     authorize(uow, actor, Action.STUDIES_MATCH, actor.organisation)
     if kind == "patient":
         match = uow.studies.match(study_uid, actor.organisation)
         if match is not None and match.patient != former:
             withdraw_match(uow, actor, match, reason="", trigger="undo_correct_patient")
         if former is not None:
-            _rematch(uow, actor, study_uid, former)
+            _rematch(uow, actor, study_uid, former, order)
     elif kind == "merge" and former is not None:
-        _rematch(uow, actor, study_uid, former)
+        _rematch(uow, actor, study_uid, former, order)
     elif kind == "split":
         match = uow.studies.match(target_uid, actor.organisation)
         if match is not None:
@@ -124,10 +133,14 @@ def follow_undo(
     _told(uow, actor, f"undo_correct_{kind}", study_uid, target_uid, "")
 
 
-def _rematch(uow: UnitOfWork, actor: Actor, study_uid: str, patient: PatientId) -> None:
+def _rematch(
+    uow: UnitOfWork, actor: Actor, study_uid: str, patient: PatientId, order: m.OrderId | None = None
+) -> None:
     if uow.studies.match(study_uid, actor.organisation) is None:
+        if order is not None and uow.studies.order(order).voided_at is not None:
+            order = None
         facts = StudyFacts(study_uid=study_uid, organisation=actor.organisation)
-        confirm_match(uow, actor=actor, facts=facts, patient=patient)
+        confirm_match(uow, actor=actor, facts=facts, patient=patient, order=order)
 
 
 def _sharing(uow: UnitOfWork, study_uid: str) -> set[m.ConsultationId]:

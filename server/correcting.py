@@ -134,7 +134,8 @@ def _follow(uow: SqlUnitOfWork, *, actor: Actor, row: StudyCorrection) -> None:
         patient=_id(row.detail["patient"]), reason=row.reason,
     )  # fmt: skip
     former = correcting.follow_correction(uow, actor=actor, wanted=wanted)
-    uow.corrections.step(row, "done", detail={**row.detail, "former": former})
+    matched = {"former": former.patient, "former_order": former.order} if former else {"former": None}
+    uow.corrections.step(row, "done", detail={**row.detail, **matched})
     _end_grants(uow, row)
     audit(uow, actor, "study.correct_done", f"study:{row.study_uid}", detail={"correction": row.id})
 
@@ -166,7 +167,7 @@ async def undo_correction(request: web.Request, actor: Actor, id: str) -> StudyC
 def _follow_undo(uow: SqlUnitOfWork, *, actor: Actor, row: StudyCorrection) -> None:
     correcting.follow_undo(
         uow, actor=actor, kind=row.kind, study_uid=row.study_uid, target_uid=row.target_uid,  # type: ignore[arg-type]
-        former=_id(row.detail.get("former")),
+        former=_id(row.detail.get("former")), order=row.detail.get("former_order"),
     )  # fmt: skip
     uow.corrections.step(row, "undone")
     _end_grants(uow, row)

@@ -1,5 +1,5 @@
 """Programs the tests drive besides Python: `python -m tests.tools` installs them from Debian where it may, and
-OHIF's viewer from npm.
+OHIF's viewer from npm, pynetdicom's test files with pip.
 
 On a laptop it only says what is missing (those tests are skipped); in CI (`CI` is set) a missing one is a failure.
 """
@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 
 from server.frontend import FrontendError
-from tests import ohif
+from tests import ohif, sdist
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def main() -> int:
         lacking = missing()
     for tool in lacking:
         print(f"missing: {tool.program} (Debian package {tool.package}): {tool.reason} will be skipped")
-    viewer = with_viewer()
-    return 1 if (lacking or not viewer) and os.environ.get("CI") else 0
+    fetched = with_viewer() & with_files()
+    return 1 if (lacking or not fetched) and os.environ.get("CI") else 0
 
 
 def with_viewer() -> bool:
@@ -84,6 +84,16 @@ def with_viewer() -> bool:
         ohif.install()
     except (FrontendError, OSError, ValueError) as error:
         print(f"missing: OHIF's viewer (npm package @ohif/app): its test will be skipped ({error})")
+        return False
+    return True
+
+
+def with_files() -> bool:
+    """Whether pynetdicom's test files are there, fetched once with pip."""
+    try:
+        sdist.install()
+    except (OSError, ValueError) as error:
+        print(f"missing: the files of pynetdicom's source distribution: their test will be skipped ({error})")
         return False
     return True
 

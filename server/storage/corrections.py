@@ -16,7 +16,9 @@ from server.storage.tables_corrections import study_correction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyCorrection:
-    """`detail`: series, patient and former patient by id. States: planned → done | refused; done → undoing → undone."""
+    """`detail`: series, patient, former patient and order by id. States: planned → done | refused; done → undoing →
+    undone.
+    """
 
     id: str
     organisation: OrganisationId

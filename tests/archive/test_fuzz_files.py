@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
+from dicom.archive import Archive
 from dicom.part10 import build_prefix
 from tests.archive.files import make, real
-from tests.fuzz import files
+from tests.fuzz import _looks, files
+from tests.fuzz._looks import Plan
 
-WANTED = 40
+WANTED = 1000  # a hundredth of the search, about fifteen seconds of the processor
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -26,13 +29,50 @@ async def test_mutated_files_are_stored_or_refused_and_looked_at_without_a_failu
     found = await files.search(WANTED)
     assert found.failures == []
     assert found.ran == WANTED
-    assert found.seen["stored"] > 5
-    assert found.seen["refused"] > 5
+    assert found.seen["stored"] > 100
+    assert found.seen["refused"] > 100
+    assert all(found.seen[f"by {door}"] for door in _looks.DOORS)
 
 
 def test_a_case_of_a_seed_is_always_the_same():
     assert [files.mutant(7, n) for n in range(20)] == [files.mutant(7, n) for n in range(20)]
+    assert [Plan.of(7, n) for n in range(20)] == [Plan.of(7, n) for n in range(20)]
     assert files.mutant(7, 3) != files.mutant(8, 3)
+    assert Plan.of(7, 3) != Plan.of(8, 3)
+
+
+def test_every_look_and_every_door_has_its_turn():
+    plans = [Plan.of(files._run.SEED, n) for n in range(WANTED)]
+    assert {name for plan in plans for name in plan.looks} == set(_looks.LOOKS)
+    assert {plan.door for plan in plans} == set(_looks.DOORS)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("door", _looks.DOORS)
+@pytest.mark.parametrize("name", ["waveform_ecg.dcm", "SC_rgb_jpeg_dcmtk.dcm", "test-SR.dcm", "CT_small.dcm"])
+async def test_by_every_door_a_sound_file_is_kept_and_every_look_at_it_is_answered(house, door, name):
+    plan = Plan(door, seed=f"{door} {name}")
+    assert (await files.survive(house, f"{door} {name}", real(name), plan))[0] == "stored"
+
+
+async def test_a_process_that_takes_too_much_memory_is_named(monkeypatch):
+    monkeypatch.setattr(files, "MEMORY_MB", {"server": 10_000, "worker": 1})
+    found = await files.search(1)
+    assert found.failures
+    assert all(line.startswith("the worker") for line in found.failures)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_lost_beside_a_damaged_file_is_noticed(house, monkeypatch):
+    real_store = Archive.ingest
+
+    async def ingest(self, body, **more):
+        result = await real_store(self, body, **more)
+        return replace(result, outcome="refused", reason="malformed") if result.sop_uid in _looks.GOOD else result
+
+    monkeypatch.setattr(Archive, "ingest", ingest)
+    with pytest.raises(AssertionError, match="beside it"):
+        await files.survive(house, "beside", b"no file at all", Plan("multipart"))
 
 
 @pytest.mark.asyncio(loop_scope="module")

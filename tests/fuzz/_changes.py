@@ -1,4 +1,6 @@
-"""What happens in a world between two looks at it: access that ends, doubts and their end, corrections and their undoing."""
+"""What happens in a world between two looks at it: access that ends, doubts and their end, corrections and their undoing,
+and what still arrives.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from consult import model as m
 from consult.studying import report_wrong_patient, settle_wrong_patient
 from server import keys
 from tests.fuzz._ground import Doors
+from tests.fuzz._storing import arrival
 
 SAID = {201, 409}
 
@@ -108,6 +111,7 @@ async def correction(doors: Doors, chance) -> bool:
     if refused:
         return True
     before, was = world.held, (source, place) in world.matched
+    world.corrected.add((place, source))
     world.move(place, source, made["study"], set(series))
     if kind == "merge":
         world.matched.discard((source, place))
@@ -126,11 +130,13 @@ async def correction(doors: Doors, chance) -> bool:
     return True
 
 
-DEEDS = [share_ends, share_ends, expert_leaves, guests_go, doubt, doubt_settled, correction, correction, correction]
+DEEDS = [share_ends, share_ends, expert_leaves, guests_go, doubt, doubt_settled, correction, correction, correction,
+         arrival, arrival, arrival]  # fmt: skip
 
 
 async def change(doors: Doors, chance) -> list[str]:
     """Some of these, one after the other; their names. Then time passes, so that nobody lives on an older answer."""
-    done = [deed.__name__ for deed in chance.choices(DEEDS, k=6) if await deed(doors, chance)]
+    done = [deed.__name__ for deed in chance.choices(DEEDS, k=8) if await deed(doors, chance)]
     doors.ground.clock.advance(seconds=2)
+    doors.changed = True
     return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class Ground:
             for place, home in enumerate(doors.places):
                 admin = add_person(uow, doors.city, f"w{n}-a{place}", home, Role.ORG_ADMIN, "a", (), self.hash)
                 actor = actor_of(uow.people.staff(admin.staff), uow.people.membership(admin.membership))
-                made = make_token(uow, actor=actor, name="t", rights=["search", "read"], days=9)
+                made = make_token(uow, actor=actor, name="t", rights=["search", "read", "store"], days=9)
                 doors.tokens[f"token{place}"] = made.secret
                 for title, host, port in ((f"W{n}D{place}", "", 0), (f"W{n}T{place}", "127.0.0.1", self.target_port)):
                     uow.devices.add(DeviceRow(
@@ -104,7 +105,10 @@ class Ground:
                         performing=doors.places[place], ordered_by=doors.person(("doctor", "tech1")[ordering]).membership,
                         procedure="CT", modality="CT", at=uow.now,
                     ))  # fmt: skip
-                if chance.random() < 0.6:
+                found = chance.random() < 0.6
+                if order is not None:
+                    world.orders[place, f"W{n}-{study}"[:16]] = found
+                if found:
                     uow.studies.add_match(m.StudyMatch(
                         id=uow.new_id(), study_uid=study, organisation=doors.places[place], patient=patient, order=order,
                         method=m.MatchMethod.MANUAL, by=doors.person("tech0").membership, at=uow.now,
@@ -169,6 +173,11 @@ def _session(uow, doors: Doors, case, chance) -> set[str]:
     return seated
 
 
+def words(body: bytes) -> bytes:
+    """What a refusal says, without the number of its request."""
+    return re.sub(rb'"request_id": "\w+"', b"", body)
+
+
 async def _soon(value):
     return value
 
@@ -184,6 +193,10 @@ class Doors:
     tokens: dict[str, str] = field(default_factory=dict)
     cases: list = field(default_factory=list)
     browsers: dict[str, Browser] = field(default_factory=dict)
+    etags: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Validators that somebody was given: (path, Accept)."""
+    changed: bool = False
+    """Something has happened since the first look."""
     asked: int = 0
 
     def person(self, who: str):
@@ -202,14 +215,19 @@ class Doors:
         person = self.person(who)
         return actor_of(uow.people.staff(person.staff), uow.people.membership(person.membership))
 
-    async def get(self, who: str, path: str, accept: str = "application/dicom+json"):
+    async def get(self, who: str, path: str, accept: str = "application/dicom+json", *, method: str = "GET", **more: str):
+        """(status, headers, body); `more`: further headers, `_` for `-`."""
+        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        return await self.ask(who, method, path, headers | {name.replace("_", "-"): value for name, value in more.items()})
+
+    async def ask(self, who: str, method: str, path: str, headers: dict[str, str], **more):
         """(status, headers, body)."""
         browser = await self.browser(who)
-        headers = {"Accept": accept, "Accept-Encoding": "identity"}
         if who in self.tokens:
-            headers["Authorization"] = f"Bearer {self.tokens[who]}"
+            headers = headers | {"Authorization": f"Bearer {self.tokens[who]}"}
         self.asked += 1
-        async with browser.get(path, headers=headers, allow_redirects=False) as answer:
+        send = {"GET": browser.get, "HEAD": browser.head, "POST": browser.post}[method]
+        async with send(path, headers=headers, allow_redirects=False, **more) as answer:
             body = await answer.read()
         assert answer.status < 500, f"{path} {answer.status}"
         for secret in self.world.quarantined:

@@ -28,6 +28,8 @@ class Thing:
     sop: str
     modality: str
     name: str
+    patient: str = ""
+    pixels: bytes = b""
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class World:
 
     number: int
     held: list[Thing] = field(default_factory=list)
+    stored: dict[tuple[int, str], tuple[Thing, bytes]] = field(default_factory=dict)  # what came: by place and instance
     studies: list[str] = field(default_factory=list)
     shared: list[set[str]] = field(default_factory=list)  # per consultation, shares in force
     triage: list[bool] = field(default_factory=list)
@@ -44,6 +47,8 @@ class World:
     matched: set[tuple[str, int]] = field(default_factory=set)  # (study, holder): of the referring doctor's patient
     ordered: set[tuple[str, int]] = field(default_factory=set)  # those among them that the doctor's clinic ordered
     doubted: set[str] = field(default_factory=set)
+    orders: dict[tuple[int, str], bool] = field(default_factory=dict)  # (who performs it, accession): images are matched
+    corrected: set[tuple[int, str]] = field(default_factory=set)  # (place, study) out of which something was moved
     quarantined: set[str] = field(default_factory=set)  # names that stand in quarantined files alone
 
     def permitted(self, who: str, purpose: str) -> list[Thing]:
@@ -71,9 +76,15 @@ class World:
     def move(self, place: int, source: str, target: str, series: set[str]) -> None:
         """One organisation shows series of a study as parts of another; the others go on showing what they hold."""
         self.held = [
-            replace(x, study=target, name="") if x.organisation == place and x.study == source and x.series in series else x
+            replace(x, study=target, name="", patient="") if x.organisation == place and x.study == source and x.series in series else x
             for x in self.held
         ]
+
+
+def file_of(thing: Thing, number: int) -> bytes:
+    """The bytes of a thing of world `number`."""
+    return make(thing.sop, study=thing.study, series=thing.series, PatientName=thing.name, Modality=thing.modality,
+                PatientID=thing.patient, StudyDescription=f"world {number}", pixels=thing.pixels)  # fmt: skip
 
 
 def imagine(seed: int, number: int) -> tuple[World, random.Random, list[tuple[int, bytes]]]:
@@ -83,6 +94,7 @@ def imagine(seed: int, number: int) -> tuple[World, random.Random, list[tuple[in
     first: dict[tuple[int, str], Thing] = {}
     for s in range(chance.choice([2, 3, 4])):
         study, name = f"1.2.{number + 1}.{s + 1}", chance.choice(NAMES)
+        patient, apart = chance.choice([f"W{number}", f"W{number}P{s}"]), chance.random() < 0.3
         world.studies.append(study)
         for n in range(chance.choice([1, 2, 3])):
             series, sop = f"{study}.{n % 2 + 1}", f"{study}.{n % 2 + 1}.{n + 1}"
@@ -90,11 +102,15 @@ def imagine(seed: int, number: int) -> tuple[World, random.Random, list[tuple[in
             # The same bytes in several places (custody), or each place its own.
             own = chance.random() < 0.3
             for place in chance.sample(range(3), chance.choice([1, 1, 2, 3])):
-                shown = f"{name or 'X'}{place}" if own else name
-                data = make(sop, study=study, series=series, PatientName=shown, Modality=modality,
-                            PatientID=f"W{number}", StudyDescription=f"world {number}")  # fmt: skip
+                thing = Thing(
+                    place, study, series, sop, modality, f"{name or 'X'}{place}" if own else name,
+                    patient=f"{patient}-{place}" if apart else patient,
+                    pixels=bytes([0x90 + place, number % 251, n, 0xF0 + s]) if own else b"\x01\x02\x03\x04",
+                )  # fmt: skip
+                data = file_of(thing, number)
                 files.append((place, data))
-                first[place, sop] = Thing(place, study, series, sop, modality, shown)
+                first[place, sop] = thing
+                world.stored[place, sop] = thing, data
                 if chance.random() < 0.15:
                     secret = f"QUARANTINED{number}^{place}"
                     world.quarantined.add(secret)

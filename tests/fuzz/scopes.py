@@ -1,8 +1,9 @@
 """The scope oracle: random worlds of organisations, custody, shares, doubts and quarantine through the real doors.
 
-Every answer of DICOMweb (with a login or a token) and of DIMSE is compared with what a slow, separate oracle permits,
-written from the table of who may see what (docs/security and the domain's §6), never from our Scope: nothing more is
-shown, counted or warned of, and nothing that is permitted is missing.
+Every answer of DICOMweb (with a login or a token: here) and of DIMSE (`_devices.py`), and what a store says
+(`_storing.py`), is compared with what a slow, separate oracle permits (`_world.py`), written from the table of who may
+see what (the domain's §6), never from our Scope: nothing more is shown, counted or warned of, nothing that is permitted
+is missing, and what is not permitted is refused in the words for what is not there.
 
 `python -m tests.fuzz.scopes [--count N] [--seed S] [--first N]`; a failing world runs alone with `--first N --count 1`.
 """
@@ -18,21 +19,15 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dicom.network import dimse, pdu
-from dicom.network.dimse import response_to
-from dicom.network.negotiation import PATIENT_FIND, STUDY_FIND, STUDY_GET, STUDY_MOVE
-from dicom.network.ports import Address
-from dicom.network.records import parse_record, record, write_record
-from dicom.network.scu import open_association
-from dicom.network.terms import NetworkLimits
 from tests.fuzz import _run
 from tests.fuzz._changes import change
-from tests.fuzz._ground import Doors, Ground
+from tests.fuzz._devices import ABSENT, check, device
+from tests.fuzz._ground import Doors, Ground, words
 from tests.fuzz._world import GUESTS, WHO, Thing, imagine
 
 AT_ONCE = 6
 A_CITY = 40  # worlds in one application; those before must not be seen either
-CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
+MANY_OCTETS = 'multipart/related; type="application/octet-stream"'
 
 
 def value(row: dict, tag: str):
@@ -50,10 +45,6 @@ UID = {"studies": ("0020000D",), "series": ("0020000D", "0020000E"), "instances"
 
 def key(level: str, thing: Thing) -> tuple[str, ...]:
     return (thing.study, thing.series, thing.sop)[: len(UID[level])]
-
-
-def check(condition: bool, who: str, what: str) -> None:
-    assert condition, f"{who}: {what}"
 
 
 async def search(doors: Doors, who: str, level: str, path: str, may: list[Thing], chance) -> None:
@@ -74,6 +65,11 @@ async def search(doors: Doors, who: str, level: str, path: str, may: list[Thing]
     if status not in {200, 204}:
         check(not may and status in {403, 404}, who, what)
         return
+    if chance.random() < 0.2:  # nobody learns from a validator, or from a head alone, what the answer does not say
+        again, _, _ = await doors.get(who, path + ("?" + "&".join(asks) if asks else ""), If_None_Match=chance.choice(["*", headers.get("ETag", "*")]))
+        check(again == (304 if rows else 204), who, f"{what} again {again}")
+        again, _, _ = await doors.get(who, path + ("?" + "&".join(asks) if asks else ""), method="HEAD")
+        check(again == status, who, f"{what} HEAD {again}")
     found = [tuple(value(row, tag) for tag in UID[level]) for row in rows]
     check(len(set(found)) == len(found), who, f"{what} names something twice")
     check(set(found) <= expected, who, f"{what} shows {set(found) - expected}")
@@ -96,133 +92,105 @@ async def search(doors: Doors, who: str, level: str, path: str, may: list[Thing]
             check(value(row, "00201209") in {None, len({x.sop for x in mine})}, who, f"{what} counts {value(row, '00201209')}")
 
 
-async def retrieve(doors: Doors, who: str, may: list[Thing], listed: list[Thing], given: list[Thing], chance) -> None:
-    """WADO-RS and WADO-URI of what is there and of what is not: given where it is permitted, else as if it were not."""
+SINGLE, MANY = "application/dicom", 'multipart/related; type="application/dicom"'
+XML, MANY_XML = "application/dicom+xml", 'multipart/related; type="application/dicom+xml"'
+PICTURE, ANY = "image/jpeg", "*/*"
+# What is made of one instance: (rest of the address, Accept, the oracle's purpose). `?` is WADO-URI, `?f` its file.
+OF_ONE = [
+    ("/metadata", "application/dicom+json", "list"), ("/metadata", XML, "list"), ("/frames/1", ANY, "pixels"), ("/frames/1", "application/octet-stream", "pixels"),
+    ("/rendered", PICTURE, "pixels"), ("/thumbnail", PICTURE, "pixels"), ("/bulkdata/7FE00010", ANY, "pixels"), ("/bulkdata/7FE00010", MANY_OCTETS, "pixels"),
+    ("", MANY, "download"), ("", SINGLE, "download"), ("/frames/1/rendered", PICTURE, "pixels"), ("/frames/1/thumbnail", PICTURE, "pixels"),
+    ("/waveform", ANY, "pixels"), ("?", PICTURE, "pixels"), ("?f", ANY, "download"),
+]  # fmt: skip
+OF_MANY = [
+    ("/rendered", PICTURE, "pixels"), ("/thumbnail", PICTURE, "pixels"), ("", MANY, "download"), ("/metadata", MANY_XML, "list"),
+    ("/metadata", "application/dicom+json", "list"),
+]  # fmt: skip
+NOT_THERE = {"no_waveform"}  # what is permitted, and has none
+
+
+def address(thing: Thing, level: str, rest: str) -> str:
+    """Where something of a thing is had: of its study, its series, or itself."""
+    if rest.startswith("?"):
+        file = "&contentType=application/dicom" if rest == "?f" else ""
+        return f"/wado?requestType=WADO&studyUID={thing.study}&seriesUID={thing.series}&objectUID={thing.sop}{file}"
+    below = {"studies": "", "series": f"/series/{thing.series}", "instances": f"/series/{thing.series}/instances/{thing.sop}"}
+    return f"/dicom-web/studies/{thing.study}{below[level]}{rest}"
+
+
+def named_in(world, body: bytes) -> set[str]:
+    """The instances whose UIDs stand in an answer, whatever its form."""
+    return {x.sop for x in world.held if re.search(re.escape(x.sop.encode()) + rb"(?![0-9.])", body)}
+
+
+async def fetch(doors: Doors, who: str, thing: Thing, level: str, what: tuple[str, str, str], may: list[Thing], chance) -> None:
+    """One answer about what is there: given where it is permitted, else in every word as if there were nothing."""
+    rest, accept, _ = what
+    path = address(thing, level, rest)
+    mine = [x for x in may if key(level, x) == key(level, thing)]
+    more = chance.choice([{}, {}, {}, {"Range": "bytes=0-9"}, {"If_None_Match": "*"}, {"If_None_Match": doors.etags.get((path, accept), '"x"')}])
+    method = chance.choice(["GET", "GET", "GET", "HEAD"])
+    status, heads, body = await doors.get(who, path, accept, method=method, **more)
+    told = f"{method} {path} {accept} {more} {status} {_code(body)}"
+    if not mine:
+        # Of a study that is theirs in part: another instance, or series, of it that nobody has.
+        nowhere = replace(thing, sop=f"{ABSENT}.1.1")
+        if level != "instances" or not any(key("series", x) == key("series", thing) for x in may):
+            nowhere = replace(nowhere, series=f"{ABSENT}.1")
+        if not any(x.study == thing.study for x in may):
+            nowhere = replace(nowhere, study=ABSENT)
+        other, others, text = await doors.get(who, address(nowhere, level, rest), accept, method=method, **more)
+        check(status in {403, 404}, who, f"{told}, not permitted")
+        check((status, _code(body)) == (other, _code(text)), who, f"{told} is told from {other} {_code(text)}")
+        if not doors.changed:  # who has opened a study once may know it, so another sentence tells them nothing
+            check(words(body) == words(text), who, f"{told} {body[:300]!r} is told from {text[:300]!r}")
+            check(set(heads) == set(others), who, f"{told} is told by {set(heads) ^ set(others)}")
+        return
+    check(status in {200, 206, 304} or (rest == "/waveform" and (method == "HEAD" or _code(body) in NOT_THERE)), who, f"{told}, permitted")
+    check("Warning" not in heads, who, f"{told} warns {heads.get('Warning')}")
+    if tag := heads.get("ETag"):
+        doors.etags[path, accept] = tag
+    if status != 200 or method == "HEAD":
+        return
+    shown = {x.sop for x in mine}
+    if accept in {SINGLE, MANY, XML, MANY_XML, "application/dicom+json"} or rest == "?f":
+        check(named_in(doors.world, body) == shown, who, f"{told} shows {named_in(doors.world, body)}, permitted {shown}")
+    if accept != PICTURE:
+        kept = {x.pixels for x in doors.world.held if x.sop in shown} - {x.pixels for x in mine}
+        check(not any(pixels in body for pixels in kept), who, f"{told} has the pixels of another's")
+
+
+async def retrieve(doors: Doors, who: str, seen: dict[str, list[Thing]], chance) -> None:
+    """WADO-RS and WADO-URI of studies, series and instances that are there."""
     world = doors.world
     for study in world.studies:
-        mine, read = [x for x in may if x.study == study], [x for x in listed if x.study == study]
-        base = f"/dicom-web/studies/{study}"
-        status, _, body = await doors.get(who, f"{base}/metadata")
-        shown = {value(row, "00080018") for row in json.loads(body)} if status == 200 else set()
-        check(shown == {x.sop for x in read}, who, f"{study} metadata {status} {shown}")
-        for row in json.loads(body) if status == 200 else []:
+        read = [x for x in seen["list"] if x.study == study]
+        status, _, body = await doors.get(who, f"/dicom-web/studies/{study}/metadata")
+        rows = json.loads(body) if status == 200 else []
+        check({value(row, "00080018") for row in rows} == {x.sop for x in read}, who, f"{study} metadata {status} {rows}")
+        for row in rows:
             names = {str(x.name) for x in read if x.sop == value(row, "00080018")}
             name = "=".join((value(row, "00100010") or {}).values())
             check(name in names or not any(names), who, f"{study} metadata says {name}")
-        if chance.random() < 0.3:
-            status, _, body = await doors.get(who, base, 'multipart/related; type="application/dicom"')
-            sops = {x.sop for x in world.held if x.study == study and x.sop.encode() + b"\x00" * (len(x.sop) % 2) in body} if status == 200 else set()
-            check(sops == {x.sop for x in given if x.study == study}, who, f"{study} file {status} {sops}")
-        if chance.random() < 0.3:
-            status, _, _ = await doors.get(who, base + chance.choice(["/rendered", "/thumbnail"]), "image/jpeg")
-            check((status == 200) == bool(mine), who, f"{study} picture {status}")
-    for thing in chance.sample(world.held, min(3, len(world.held))):
-        mine, read, own = (any(key("instances", x) == key("instances", thing) for x in seen) for seen in (may, listed, given))
-        base = f"/dicom-web/studies/{thing.study}/series/{thing.series}/instances/{thing.sop}"
-        rest, accept, allowed = chance.choice([
-            ("/metadata", "application/dicom+json", read), ("/frames/1", "*/*", mine), ("/rendered", "image/jpeg", mine),
-            ("/thumbnail", "image/jpeg", mine), ("/bulkdata/7FE00010", "*/*", mine), ("", 'multipart/related; type="application/dicom"', own),
-            ("/frames/1/rendered", "image/jpeg", mine), ("?uri", "image/jpeg", mine),
-        ])  # fmt: skip
-        path = base + rest
-        if rest == "?uri":
-            path = f"/wado?requestType=WADO&studyUID={thing.study}&seriesUID={thing.series}&objectUID={thing.sop}"
-        status, _, body = await doors.get(who, path, accept)
-        check((status == 200) == allowed, who, f"{path} {status}, permitted {allowed}")
-        if not allowed:
-            absent = re.sub(rf"{re.escape(thing.study)}\b", "1.2.9999", path).replace(thing.series, "1.2.9999.1").replace(thing.sop, "1.2.9999.1.1")
-            other, _, text = await doors.get(who, absent, accept)
-            check((status, _code(body)) == (other, _code(text)), who, f"{path} {status} {_code(body)} is told from {other} {_code(text)}")
+    for level, wishes, count in (("studies", OF_MANY, 2), ("series", OF_MANY, 2), ("instances", OF_ONE, 4)):
+        for _ in range(count):
+            wish = chance.choice(wishes)
+            await fetch(doors, who, chance.choice(world.held), level, wish, seen[wish[2]], chance)
 
 
 def _code(body: bytes) -> str:
     with suppress(ValueError):
-        return json.loads(body).get("code", "")
+        found = json.loads(body)
+        return found.get("code", "") if isinstance(found, dict) else ""
     return ""
-
-
-# -- DIMSE
-
-
-async def _answers(association, context: int, service: str, command: int, keys: dict, **more):
-    """(answers with a dataset, the last response, instances that came on the same association)."""
-    number = association.next_message()
-    await association.send(context, {
-        "field": command, "message": number, "priority": 0, "dataset": 1, "affected_class": service, **more,
-    }, write_record(record(keys), association.contexts[context].transfer))  # fmt: skip
-    rows, came = [], []
-    while True:
-        if await association.asked():
-            asked = await association.receive()
-            async for _ in association.dataset():
-                pass
-            came.append(asked.sop_instance)
-            await association.send(asked.context, response_to(asked, 0))
-            continue
-        answer, data = await association.reply(number)
-        if answer.number("status") not in {0xFF00, 0xFF01}:
-            return rows, answer, came
-        if data:
-            rows.append(parse_record(data, association.contexts[context].transfer))
-
-
-async def device(doors: Doors, place: int, may: list[Thing], chance) -> None:
-    """C-FIND at every level, C-GET and C-MOVE by a device of one organisation."""
-    world, who = doors.world, f"device{place}"
-    proposals = [pdu.Proposal(id=2 * n + 1, abstract=uid, transfers=(EXPLICIT,)) for n, uid in enumerate(
-        (STUDY_FIND, PATIENT_FIND, STUDY_GET, STUDY_MOVE, CT))]  # fmt: skip
-    association = await open_association(
-        Address(title="HUIZHEN", host="127.0.0.1", port=doors.ground.port), f"W{world.number}D{place}", proposals, NetworkLimits(),
-        roles=[pdu.Role(abstract=CT, scu=True, scp=True)],
-    )  # fmt: skip
-    try:
-        for study in [None, *world.studies]:
-            mine = [x for x in may if study in {None, x.study}]
-            for level, tag, key in (("STUDY", 0x0020000D, "study"), ("SERIES", 0x0020000E, "series"), ("IMAGE", 0x00080018, "sop")):
-                if (study is None) != (level == "STUDY"):
-                    continue
-                for series in [None] if level != "IMAGE" else sorted({x.series for x in world.held if x.study == study}):
-                    ask = {0x00080052: level, tag: "", 0x00201208: "", 0x00201206: "", 0x00080061: ""}
-                    ask |= ({0x0020000D: study} if study else {}) | ({0x0020000E: series} if series else {})
-                    rows, _, _ = await _answers(association, 1, STUDY_FIND, dimse.C_FIND, ask)
-                    doors.asked += 1
-                    expected = {getattr(x, key) for x in mine if series in {None, x.series}}
-                    most = doors.ground.archive.limits.query_rows
-                    found = [row.text(tag) for row in rows]
-                    check(set(found) <= expected, who, f"C-FIND {level} shows {set(found) - expected}")
-                    check(len(found) == min(len(expected), max(most, len(found))), who, f"C-FIND {level} {len(found)} of {len(expected)}")
-                    for row in rows if level == "STUDY" else []:
-                        held = [x for x in may if x.study == row.text(tag)]
-                        check(row.text(0x00201208) in {"", str(len({x.sop for x in held}))}, who, f"C-FIND counts {row.text(0x00201208)}")
-                        check(row.text(0x00201206) in {"", str(len({x.series for x in held}))}, who, "C-FIND counts series")
-        study = chance.choice(world.studies)
-        expected = {x.sop for x in may if x.study == study}
-        _, last, came = await _answers(association, 5, STUDY_GET, dimse.C_GET, {0x00080052: "STUDY", 0x0020000D: study})
-        check(set(came) == expected, who, f"C-GET {study} brings {came}, permitted {expected}")
-        counted = [last.number(x) for x in ("completed", "failed", "warning", "remaining")]
-        check(sum(counted) == len(expected), who, f"C-GET {study} counts {counted}")
-        before = len(doors.ground.arrived.kept)
-        _, last, _ = await _answers(
-            association, 7, STUDY_MOVE, dimse.C_MOVE, {0x00080052: "STUDY", 0x0020000D: study}, destination=f"W{world.number}T{place}"
-        )
-        counted = [last.number(x) for x in ("completed", "failed", "warning", "remaining")]
-        check(sum(counted) == len(expected), who, f"C-MOVE {study} counts {counted} {last.number('status'):#x}")
-        brought = {x.sop_uid for x in doors.ground.arrived.kept[before:] if x.study_uid == study}
-        check(brought == expected, who, f"C-MOVE {study} brings others")
-        other = f"W{world.number}T{(place + 1) % 3}"
-        _, last, _ = await _answers(association, 7, STUDY_MOVE, dimse.C_MOVE, {0x00080052: "STUDY", 0x0020000D: study}, destination=other)
-        check(last.number("completed") == 0 and last.number("status") == 0xA801, who, f"C-MOVE to another house {last.number('status'):#x}")
-        doors.asked += 3
-        await association.release()
-    finally:
-        association.drop()
 
 
 async def look(doors: Doors, who: str, chance) -> None:
     """Everything one of them may ask."""
-    may, listed, given = (doors.world.permitted(who, purpose) for purpose in ("pixels", "list", "download"))
+    seen = {purpose: doors.world.permitted(who, purpose) for purpose in ("pixels", "list", "download")}
+    listed = seen["list"]
     if who.startswith("device"):
-        await device(doors, int(who[-1]), may, chance)
+        await device(doors, int(who[-1]), seen["pixels"], chance)
         return
     for level in ("studies", "series", "instances"):
         await search(doors, who, level, f"/dicom-web/{level}", listed, chance)
@@ -230,7 +198,10 @@ async def look(doors: Doors, who: str, chance) -> None:
         inside = [x for x in listed if x.study == study]
         await search(doors, who, "series", f"/dicom-web/studies/{study}/series", inside, chance)
         await search(doors, who, "instances", f"/dicom-web/studies/{study}/instances", inside, chance)
-    await retrieve(doors, who, may, listed, given, chance)
+    for study, series in chance.sample(sorted({(x.study, x.series) for x in doors.world.held}), 2):
+        inside = [x for x in listed if (x.study, x.series) == (study, series)]
+        await search(doors, who, "instances", f"/dicom-web/studies/{study}/series/{series}/instances", inside, chance)
+    await retrieve(doors, who, seen, chance)
 
 
 async def one(ground: Ground, found: _run.Findings, seed: int, number: int) -> None:
@@ -251,7 +222,7 @@ async def one(ground: Ground, found: _run.Findings, seed: int, number: int) -> N
             await look(doors, who, chance)
             found.seen["again"] += 1
     except Exception as error:
-        found.fail(f"world {number}{after}: {type(error).__name__}: {error}")
+        found.fail(f"seed {seed} world {number}{after}: {type(error).__name__}: {error}")
     finally:
         await doors.close()
     found.ran += 1

@@ -160,3 +160,30 @@ async def test_a_correction_that_cannot_be_finished_holds_up_no_other(
         assert (await correct(technician, "merge", B, target=A))[0] == 201
     rows = (await get(technician, "/api/corrections"))[1]["corrections"]
     assert {row["kind"]: row["state"] for row in rows} == {"patient": "done", "merge": "done"}
+
+
+async def test_a_merge_that_is_taken_back_gives_the_study_its_order_again(technician, app, city, people):  # noqa: F811 fixtures
+    """The clinic that had ordered the exam no longer saw it, and the worklist offered the exam once more."""
+    first, _, _ = people
+    await two_studies(technician)
+    work = app[keys.WORK]
+
+    def ordered(uow):
+        order = m.ExamOrder(
+            id=m.OrderId(uow.new_id()), issuer=city.clinic, accession="A9", patient=first, ordering=city.county,
+            performing=city.clinic, ordered_by=city.doctor.membership, procedure="CT", modality="CT", at=uow.now,
+        )  # fmt: skip
+        uow.studies.add_order(order)
+        uow.studies.add_match(m.StudyMatch(
+            id=uow.new_id(), study_uid=B, organisation=city.clinic, patient=first, order=order.id,
+            method=m.MatchMethod.MANUAL, by=city.technician.membership, at=uow.now,
+        ))  # fmt: skip
+        return order.id
+
+    order = await work.run(ordered)
+    status, merged = await correct(technician, "merge", B, target=A)
+    assert status == 201
+    assert await work.read(lambda uow: uow.studies.match(B, city.clinic)) is None
+    assert (await post(technician, f"/api/corrections/{merged['id']}/undo", {}))[0] == 200
+    match = await work.read(lambda uow: uow.studies.match(B, city.clinic))
+    assert (match.patient, match.order) == (first, order)
