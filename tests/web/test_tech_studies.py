@@ -286,7 +286,7 @@ async def test_a_study_whose_text_had_a_wrong_label_is_shown_right_and_says_so(e
     await app[ARCHIVE].ingest(make("1.2.9.1.1", study="1.2.9", series="1.2.9.1"), organisation=city.clinic, source="test")
     assert "文字已修正" not in (await page(technician, "/studies"))[1]
     found = await app[ARCHIVE].ingest(wrong, organisation=city.clinic, source="test")
-    assert (found.outcome, found.reason, found.repaired) == ("stored", "", "GB18030")
+    assert (found.outcome, found.repaired) == ("stored", "GB18030")
     _, html = await page(technician, "/studies")
     assert "王小东" in html
     assert html.count('title="影像里的文字编码标错了') == 1
