@@ -3,7 +3,7 @@
 import itertools
 from functools import lru_cache
 
-from dicom.index.pinyin import SURNAMES, readings
+from dicom.index.pinyin import DOUBLE, SURNAMES, readings
 
 MOST_READINGS = 24
 
@@ -15,13 +15,14 @@ def romanise(name: str) -> str:
     Latin letters stay as words; characters without a reading are dropped. At most 24 combinations.
     """
     words: list[list[str]] = []
+    own = DOUBLE.get(name[:2]) or ((SURNAMES[name[0]],) if name[:1] in SURNAMES else ())
     for position, part in enumerate(_parts(name)):
         if part.isascii():
             words.append([part.lower()])
             continue
         found_here = list(readings(part))
-        if position == 0 and part in SURNAMES:
-            found_here = list(dict.fromkeys([SURNAMES[part], *found_here]))
+        if position < len(own):
+            found_here = list(dict.fromkeys([own[position], *found_here]))
         if found_here:
             words.append(found_here)
     if not words:

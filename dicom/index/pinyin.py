@@ -20,6 +20,10 @@ DOUBLE = {
     "澹台": ("tan", "tai"), "欧阳": ("ou", "yang"), "司马": ("si", "ma"), "上官": ("shang", "guan"),
     "诸葛": ("zhu", "ge"), "皇甫": ("huang", "fu"), "令狐": ("ling", "hu"), "慕容": ("mu", "rong"),
     "夏侯": ("xia", "hou"), "东方": ("dong", "fang"), "司徒": ("si", "tu"), "公孙": ("gong", "sun"),
+    "司空": ("si", "kong"), "宇文": ("yu", "wen"), "端木": ("duan", "mu"), "南宫": ("nan", "gong"),
+    "独孤": ("du", "gu"), "西门": ("xi", "men"), "轩辕": ("xuan", "yuan"), "呼延": ("hu", "yan"),
+    "申屠": ("shen", "tu"), "闻人": ("wen", "ren"), "百里": ("bai", "li"), "钟离": ("zhong", "li"),
+    "太史": ("tai", "shi"), "赫连": ("he", "lian"), "濮阳": ("pu", "yang"), "淳于": ("chun", "yu"),
 }  # fmt: skip
 _MOST = 64
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta, tzinfo
@@ -9,36 +10,24 @@ from datetime import timedelta, tzinfo
 from consult.model import ExamOrder
 from consult.patient import IdentifierSystem, Patient
 from consult.people import OrganisationId
+from dicom.index.pinyin import DOUBLE
 from dicom.network.ports import Device
 from dicom.network.records import Record, record
 from server.storage.unit import SqlUnitOfWork
 
-_LOOKED_AT = 1000
-COMPOUND = frozenset(
-    {
-        *("欧阳", "司马", "上官", "诸葛", "东方", "皇甫", "尉迟", "公孙", "慕容", "令狐"),
-        *("夏侯", "司徒", "司空", "长孙", "宇文", "端木", "南宫", "独孤", "西门", "轩辕"),
-    }
-)
+LOG = logging.getLogger("huizhen.dimse")
+MOST = 2000                 # items of one answer; the oldest come first
 
 
 def scheduled(uow: SqlUnitOfWork, *, device: Device, zone: tzinfo) -> Sequence[Record]:
     """Orders that this device's organisation performs: not voided, no study yet, no step completed, recent."""
-    organisation = OrganisationId(device.organisation)
     since = uow.now - timedelta(days=device.worklist_days)
-    found = []
-    for order in uow.studies.orders(organisation=organisation, limit=_LOOKED_AT):
-        if order.performing != organisation or order.voided_at is not None or order.at < since:
-            continue
-        if device.modalities and order.modality not in device.modalities:
-            continue
-        steps = uow.devices.steps(organisation, order.accession)
-        if any(step.status == "COMPLETED" for step in steps):
-            continue
-        if any(match.order == order.id for match in uow.studies.matches(patient=order.patient)):
-            continue
-        found.append(item_of(uow, order, device, zone))
-    return found
+    found = uow.studies.open_orders(
+        performing=OrganisationId(device.organisation), since=since, modalities=device.modalities, limit=MOST + 1
+    )
+    if len(found) > MOST:
+        LOG.warning("worklist is longer than it is told", extra={"device": device.id, "most": MOST})
+    return [item_of(uow, order, device, zone) for order in found[:MOST]]
 
 
 def study_uid_of(order: ExamOrder) -> str:
@@ -54,7 +43,10 @@ def item_of(uow: SqlUnitOfWork, order: ExamOrder, device: Device, zone: tzinfo) 
         for one in uow.patients.identifiers(patient.id)
         if one.system is IdentifierSystem.LOCAL and one.issuer == order.performing
     ]
-    at = order.at.astimezone(zone)
+    # An order has no appointment: until it is performed it is due today, from the moment it was given.
+    at, now = order.at.astimezone(zone), uow.now.astimezone(zone)
+    if at.date() < now.date():
+        at = now.replace(hour=0, minute=0, second=0)
     step = record({
         0x00080060: order.modality,
         0x00400001: device.calling,
@@ -88,7 +80,7 @@ def person_name(patient: Patient) -> str:
     name = patient.name.strip().replace("^", " ").replace("=", " ").replace("\\", " ")
     if name.isascii():
         return name
-    surname = 2 if name[:2] in COMPOUND and len(name) > 2 else 1
+    surname = 2 if name[:2] in DOUBLE and len(name) > 2 else 1
     reading = patient.pinyin.split("|")[0].split()
     written = f"{name[:surname]}^{name[surname:]}".rstrip("^")
     if len(reading) != len(name):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import exists, or_, select, update
 
 from consult import model as m
 from consult import patient as p
@@ -14,6 +14,7 @@ from server.storage import rows
 from server.storage.counters import next_value
 from server.storage.patients import know
 from server.storage.repository import Repository
+from server.storage.tables_devices import performed_step
 from server.storage.tables_more import exam_order, study_match
 
 
@@ -39,6 +40,21 @@ class Studies(Repository):
         if consultation is not None:
             where.append(c.consultation == consultation)
         return self._list(rows.order, *where, order=(c.at.desc(), c.id), limit=limit)
+
+    def open_orders(
+        self, *, performing: o.OrganisationId, since: datetime, modalities: frozenset[str], limit: int
+    ) -> Sequence[m.ExamOrder]:
+        """Orders to be performed there: not voided, no study matched, no step completed. The oldest first, so that who
+        has waited longest is never the one left out; no `modalities`: all.
+        """
+        c, s, x = exam_order.c, performed_step.c, study_match.c
+        where: list[Any] = [c.performing == performing, c.at >= since, c.voided_at.is_(None)]
+        if modalities:
+            where.append(c.modality.in_(sorted(modalities)))
+        done = (s.organisation == performing) & (s.accession == c.accession) & (s.status == "COMPLETED")
+        where.append(~exists().where(done))
+        where.append(~exists().where((x.order == c.id) & x.voided_at.is_(None)))
+        return self._list(rows.order, *where, order=(c.at, c.id), limit=limit)
 
     def order_by_accession(self, issuer: o.OrganisationId, accession: str) -> m.ExamOrder | None:
         return self._find_by(rows.order, issuer=issuer, accession=accession)
