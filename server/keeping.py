@@ -130,6 +130,7 @@ def sources(settings: Settings) -> Sources:
         archive=data / "archive",
         databases=database,
         growing={"blobs": data / "blobs"},
+        lasting={"recordings": settings.recording_folder},
         small={name: data / name for name in ("keys", "tls") if (data / name).is_dir()},
     )
 

@@ -8,6 +8,7 @@ that is interrupted leaves the former whole: its manifest goes on naming its own
     snapshots/NAME/…         databases, the index, small folders
     packs/0000/00000001.pack the first so many bytes of each pack
     growing/NAME/ab/DIGEST   files named by the SHA-256 of their bytes
+    lasting/NAME/ab/DIGEST   other large files, by the SHA-256 of what was copied; the manifest has their names
 """
 
 from __future__ import annotations
@@ -44,12 +45,14 @@ class BackupError(Exception):
 class Sources:
     """What is copied beside the archive folder `archive`, by the name it has in the data folder.
 
-    `databases`: SQLite files, taken first. `growing`: folders of files named by their SHA-256. `small`: other folders.
+    `databases`: SQLite files, taken first. `growing`: folders of files named by their SHA-256. `lasting`: folders of
+    large files that seldom change. `small`: other folders.
     """
 
     archive: Path
     databases: Mapping[str, Path] = field(default_factory=dict)
     growing: Mapping[str, Path] = field(default_factory=dict)
+    lasting: Mapping[str, Path] = field(default_factory=dict)
     small: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -89,6 +92,10 @@ def backup(sources: Sources, target: Path, *, now: datetime, tell: Tell = lambda
     manifest["growing"] = {
         folder: _copy_growing(path, target / "growing" / folder) for folder, path in sources.growing.items()
     }
+    manifest["lasting"] = {
+        folder: _copy_lasting(path, target / "lasting" / folder, former.get("lasting", {}).get(folder, {}))
+        for folder, path in sources.lasting.items()
+    }
     for folder, path in sources.small.items():
         for file in sorted(item for item in path.rglob("*") if item.is_file()):
             where = f"{folder}/{file.relative_to(path)}"
@@ -108,6 +115,10 @@ def backup(sources: Sources, target: Path, *, now: datetime, tell: Tell = lambda
             shutil.rmtree(old)
     for pack, path in list_packs(target).items():
         if str(pack) not in manifest["packs"]:  # compacted since, and dropped
+            path.unlink()
+    named = {entry["sha256"] for files in manifest["lasting"].values() for entry in files.values()}
+    for path in (target / "lasting").glob("*/??/*"):
+        if path.name not in named:  # changed or removed since
             path.unlink()
     total = sum(entry["bytes"] for entry in manifest["packs"].values())
     return BackupReport(packs=len(manifest["packs"]), copied=copied, total=total, wrong=tuple(wrong))
@@ -189,6 +200,34 @@ def _copy_growing(source: Path, target: Path) -> dict[str, int]:
     return found
 
 
+def _copy_lasting(source: Path, target: Path, former: dict[str, Any]) -> dict[str, Any]:
+    """Name below `source` → size, digest and stamp. One with the stamp it had is not read again."""
+    found = {}
+    for file in sorted(item for item in source.rglob("*") if item.is_file()):
+        name = file.relative_to(source).as_posix()
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            seen = file.stat()
+            stamp = [seen.st_size, seen.st_mtime_ns]
+            known = former.get(name)
+            if known is None or known["stamp"] != stamp or not _lasting(target, known).exists():
+                target.mkdir(parents=True, exist_ok=True, mode=0o700)
+                fresh = target / "copied.part"
+                _copy(file, fresh)
+                known = {**_described(fresh), "stamp": stamp}
+                copy = _lasting(target, known)
+                copy.parent.mkdir(exist_ok=True, mode=0o700)
+                fresh.replace(copy)
+                sync_directory(copy.parent)
+            found[name] = known
+    return found
+
+
+def _lasting(folder: Path, entry: dict[str, Any]) -> Path:
+    """Where the copy of such a file lies in a backup."""
+    digest: str = entry["sha256"]
+    return folder / digest[:2] / digest
+
+
 def read_manifest(backup: Path) -> dict[str, Any]:
     """Raises BackupError where there is none that can be read."""
     try:
@@ -219,6 +258,10 @@ def restore(
         for name in files:
             copy = data / folder / name[:2] / name
             if not _take(backup / "growing" / folder / name[:2] / name, copy, None, name):
+                wrong.append(f"{folder}/{name}")
+    for folder, entries in manifest.get("lasting", {}).items():
+        for name, entry in entries.items():
+            if not _take(_lasting(backup / "lasting" / folder, entry), data / folder / name, None, entry["sha256"]):
                 wrong.append(f"{folder}/{name}")
     done = 0
     for number, entry in manifest["packs"].items():

@@ -8,6 +8,7 @@ import hashlib
 import json
 import random
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -95,6 +96,40 @@ async def test_a_backup_under_four_clients_holds_all_that_was_acknowledged_befor
             data = archive.read_file(row)[row.place.prefix_length :]
             assert hashlib.sha256(data).hexdigest() == result.digest
         await send(archive, 100_003)
+
+
+async def test_recordings_are_copied_once_changed_ones_again_and_removed_ones_leave_the_backup(tmp_path):
+    sources, target, films = house(tmp_path), tmp_path / "backup", tmp_path / "recordings"
+    sources = replace(sources, lasting={"recordings": films})
+    for name, data in (("a/film.vault", b"film"), ("b/1.log", b"half of a log"), ("c/film.vault", b"film")):
+        (films / name).parent.mkdir(parents=True)
+        (films / name).write_bytes(data)
+    async with opened(sources.archive) as archive:
+        await send(archive, 1)
+        backup(sources, target, now=later(1))
+        kept = {path.name: path.stat().st_ino for path in target.glob("lasting/recordings/??/*")}
+        assert len(kept) == 2                                           # the same bytes once
+        (films / "b/1.log").write_bytes(b"half of a log and the rest")
+        (films / "c/film.vault").unlink()
+
+        def unplugged(_done, _total):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            backup(sources, target, now=later(2), tell=unplugged)
+        restore(target, tmp_path / "one")
+        assert (tmp_path / "one/recordings/b/1.log").read_bytes() == b"half of a log"
+        assert (tmp_path / "one/recordings/c/film.vault").read_bytes() == b"film"
+        backup(sources, target, now=later(3))
+    now = {path.name: path.stat().st_ino for path in target.glob("lasting/recordings/??/*")}
+    same = hashlib.sha256(b"film").hexdigest()
+    assert (len(now), now[same]) == (2, kept[same])
+    restore(target, tmp_path / "two")
+    found = {x.relative_to(tmp_path / "two").as_posix(): x.read_bytes() for x in (tmp_path / "two/recordings").glob("*/*")}
+    assert found == {"recordings/a/film.vault": b"film", "recordings/b/1.log": b"half of a log and the rest"}
+    (target / "lasting/recordings" / same[:2] / same).write_bytes(b"bad!")
+    with pytest.raises(BackupError, match="recordings/a/film"):
+        restore(target, tmp_path / "three")
 
 
 async def test_the_second_backup_copies_only_what_grew_and_an_interrupted_one_leaves_the_first_whole(tmp_path):
