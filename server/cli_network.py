@@ -1,4 +1,4 @@
-"""`huizhen gateway` and `huizhen fetch`."""
+"""`huizhen gateway`, `huizhen fetch` and `huizhen forward`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def add_network_commands(commands: Any) -> None:
     fetch.add_argument("--all", action="store_true", help="fetch everything that was found")
     fetch.add_argument("--data", type=Path, help="data folder")
     fetch.set_defaults(run=run_fetch)
+
+    forward = commands.add_parser("forward", help="what waits to be sent on; try it now, or give it up")
+    steps = forward.add_subparsers(dest="step", required=True, metavar="list|retry|drop")
+    steps.add_parser("list", help="every destination, and the studies that wait for it")
+    again = steps.add_parser("retry", help="try now what waits for a destination, or of one study")
+    gone = steps.add_parser("drop", help="give up what waits of one study for a destination")
+    for step, needed in ((again, False), (gone, True)):
+        step.add_argument("destination", help="its name")
+        step.add_argument("--study", required=needed, default="", metavar="UID", help="of this study alone")
+    for step in steps.choices.values():
+        step.add_argument("--data", type=Path, help="data folder")
+    forward.set_defaults(run=run_forward)
 
 
 def run_gateway(options: argparse.Namespace) -> int:
@@ -72,6 +84,36 @@ def run_fetch(options: argparse.Namespace) -> int:
         return fail("the server does not answer: the archive may be slow; narrow the search")
     except (ConnectionRefusedError, FileNotFoundError):
         return fail("no server runs on this data folder; start it first (huizhen serve or huizhen gateway)")
+
+
+def run_forward(options: argparse.Namespace) -> int:
+    """Show the queue, or change what waits in it."""
+    from server.cli import fail, settings_of
+    from server.control import CommandRefused
+
+    settings = settings_of(options)
+    try:
+        if options.step == "list":
+            _show_queue(ask(settings, "GET", "/forward"))
+            return 0
+        asked = {"destination": options.destination, "study": options.study}
+        count = ask(settings, "POST", f"/forward/{options.step}", asked)["instances"]
+        print(f"{count} images " + ("are tried now" if options.step == "retry" else "are not sent any more"))
+        return 0
+    except CommandRefused as error:
+        return fail(str(error))
+    except (ConnectionRefusedError, FileNotFoundError):
+        return fail("no server runs on this data folder; start it first (huizhen serve or huizhen gateway)")
+
+
+def _show_queue(queue: dict[str, Any]) -> None:
+    for one in queue["destinations"]:
+        said = ", ".join(f"{count} {state}" for state, count in sorted(one["counts"].items())) or "nothing yet"
+        trouble = f"; not reached {one['failures']} times: {one['error']}" if one["failures"] else ""
+        print(_printable(f"{one['name']}: {said}{trouble}"))
+    for one in queue["waiting"]:
+        line = f"{one['study']}  {one['instances']} images for {one['destination']} since {one['since']}"
+        print(_printable(f"{line}, tried {one['attempts']} times  {one['error']}".rstrip()))
 
 
 def _fetch(settings: Settings, request: dict[str, Any]) -> int:

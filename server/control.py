@@ -163,6 +163,7 @@ COMMANDS = {
 def control_app(app: web.Application) -> web.Application:
     """The application behind the local socket: one POST that runs one command, and what an import sends."""
     from server.dimse.console import add_fetch_routes
+    from server.dimse.queue_console import add_forward_routes
     from server.importing import add_import_routes
     from server.keeping import add_long_routes
 
@@ -192,6 +193,7 @@ def control_app(app: web.Application) -> web.Application:
     control.router.add_post("/command", command)
     add_import_routes(app, control)
     add_fetch_routes(app, control)
+    add_forward_routes(app, control)
     add_long_routes(app, control)
     return control
 

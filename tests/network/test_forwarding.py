@@ -20,6 +20,7 @@ from dicom.model import Arrival, Scope
 from dicom.network.scp import Listener
 from dicom.network.terms import NetworkLimits
 from server import keys
+from server.cli import run
 from server.dicomweb.handlers import ROUTES
 from server.dicomweb.ports import ARCHIVE, SCOPE_FOR
 from server.dimse import forwarding
@@ -38,6 +39,7 @@ from server.forwards import (
     retry,
 )
 from server.sealing import SealError, seal, unseal
+from server.serving import start_control
 from server.storage.forwards import Rule
 from tests.archive.files import make, real
 from tests.needs import need_program
@@ -193,6 +195,39 @@ async def test_one_instance_that_is_not_taken_holds_up_no_other_and_only_a_perso
     assert (await here[keys.WORK].read(overview, actor=admin)).lots == []
     clock.advance(days=31)
     assert await here[keys.WORK].run(sweep) == 3
+
+
+async def test_the_console_shows_what_waits_tries_it_now_and_gives_it_up(here, city, there, clock, settings, capsys):
+    data = ["--data", str(settings.data)]
+    assert await asyncio.to_thread(run, ["forward", "list", *data]) == 1
+    assert "no server runs" in capsys.readouterr().err
+    await to_service(here, city, there)
+    for n in range(1, 4):
+        await arrive(here, city, f"1.2.3.1.{n}")
+    await there.archive.ingest(make("1.2.3.1.2", pixels=b"\x09\x02\x03\x04"), organisation="there", source="test")
+    await passes(forwarder(here))
+    control = await start_control(here)
+    try:
+        assert await asyncio.to_thread(run, ["forward", "list", *data]) == 0
+        said = capsys.readouterr().out
+        assert "市里: 2 sent, 1 waiting" in said
+        assert "1.2.3  1 images for 市里 since 2026-11-22T06:00:00+00:00, tried 1 times  reason_0110" in said
+        assert await asyncio.to_thread(run, ["forward", "retry", "市里", "--study", "1.2.3", *data]) == 0
+        assert "1 images are tried now" in capsys.readouterr().out
+        await passes(forwarder(here))                                   # though its time has not come
+        (lot,) = (await here[keys.WORK].read(overview, actor=actor_of(city.clinic_admin))).lots
+        assert lot.attempts == 2
+        for wrong in (["drop", "nowhere", "--study", "1.2.3"], ["drop", "市里", "--study", "1.2.4"], ["retry", "nowhere"]):
+            assert await asyncio.to_thread(run, ["forward", *wrong, *data]) == 1
+        assert await asyncio.to_thread(run, ["forward", "drop", "市里", "--study", "1.2.3", *data]) == 0
+        capsys.readouterr()
+        assert await asyncio.to_thread(run, ["forward", "list", *data]) == 0
+        assert capsys.readouterr().out == "市里: 1 dropped, 2 sent\n"
+    finally:
+        await control.cleanup()
+    rows = await here[keys.WORK].read(lambda uow: uow.audit.rows(limit=100))
+    kept = [(x.action, x.object, x.detail["by"]) for x in rows if x.action in {"forward.drop", "forward.retry"}]
+    assert sorted(kept) == [("forward.drop", "study:1.2.3", "console"), ("forward.retry", "destination:d", "console")]
 
 
 async def test_what_was_sent_but_not_written_down_is_sent_again_and_is_no_second_copy(here, city, there, monkeypatch):
