@@ -50,6 +50,7 @@ class Organisation:
     kind: OrganisationKind
     district: str = ""
     phone: str = ""            # the room shows it when media has no path
+    room_kbps: int = 0         # a seat of this place sends, and asks to be sent, so many kbit/s at most; 0: no limit
     active: bool = True
     version: int = 0
 

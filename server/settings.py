@@ -126,7 +126,11 @@ class Room(Section, frozen=True, kw_only=True):
         Literal["own_subnet", "all", "none"],
         Meta(description="which private network addresses may pass between browsers"),
     ] = "own_subnet"
-    kbps: Annotated[int, Meta(description="a seat sends so many kbit/s at most; 0: no limit", ge=0)] = 0
+    kbps: Annotated[
+        int,
+        Meta(description="a seat sends so many kbit/s at most, wherever it is; 0: no limit (a place has its own on the "
+             "page of organisations)", ge=0),
+    ] = 0
 
 
 class Media(Section, frozen=True, kw_only=True):

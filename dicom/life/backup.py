@@ -86,15 +86,15 @@ def backup(sources: Sources, target: Path, *, now: datetime, tell: Tell = lambda
     snapshot = target / "snapshots" / name
     snapshot.mkdir(parents=True, mode=0o700)
     manifest: dict[str, Any] = {"format": FORMAT, "began": now.isoformat(), "snapshot": name, "files": {}}
+    # Before the databases and after them: what is made of a file in between leaves both, whatever its row says.
+    before = _lasting_of(sources, target, former.get("lasting", {}))
     for database, path in sources.databases.items():
         copy_database(path, snapshot / database)
         manifest["files"][database] = _described(snapshot / database)
+    after = _lasting_of(sources, target, before)
+    manifest["lasting"] = {folder: before[folder] | files for folder, files in after.items()}
     manifest["growing"] = {
         folder: _copy_growing(path, target / "growing" / folder) for folder, path in sources.growing.items()
-    }
-    manifest["lasting"] = {
-        folder: _copy_lasting(path, target / "lasting" / folder, former.get("lasting", {}).get(folder, {}))
-        for folder, path in sources.lasting.items()
     }
     for folder, path in sources.small.items():
         for file in sorted(item for item in path.rglob("*") if item.is_file()):
@@ -200,10 +200,17 @@ def _copy_growing(source: Path, target: Path) -> dict[str, int]:
     return found
 
 
+def _lasting_of(sources: Sources, target: Path, former: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        folder: _copy_lasting(path, target / "lasting" / folder, former.get(folder, {}))
+        for folder, path in sources.lasting.items()
+    }
+
+
 def _copy_lasting(source: Path, target: Path, former: dict[str, Any]) -> dict[str, Any]:
     """Name below `source` → size, digest and stamp. One with the stamp it had is not read again."""
     found = {}
-    for file in sorted(item for item in source.rglob("*") if item.is_file()):
+    for file in sorted(item for item in source.rglob("*") if item.is_file() and item.suffix != ".partial"):
         name = file.relative_to(source).as_posix()
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
             seen = file.stat()

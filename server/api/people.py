@@ -81,6 +81,7 @@ class ChangeOrganisation(msgspec.Struct, forbid_unknown_fields=True):
     short_name: Name | UnsetType = UNSET
     district: Short | UnsetType = UNSET
     phone: Short | UnsetType = UNSET
+    room_kbps: Annotated[int, Meta(ge=0, le=100_000)] | UnsetType = UNSET
     active: bool | UnsetType = UNSET
 
 

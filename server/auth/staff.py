@@ -278,11 +278,11 @@ def add_organisation(
 def change_organisation(
     uow: SqlUnitOfWork, /, *, actor: Actor, organisation: OrganisationId, version: int, **changes: Any
 ) -> Organisation:
-    """Names, district, telephone, active. Its own administrator changes the telephone alone."""
+    """Names, district, telephone, its rooms' limit, active. Its own administrator changes telephone and limit alone."""
     place = uow.people.organisation(organisation)
     if actor.role is Role.ORG_ADMIN:
         authorize(uow, actor, Action.PEOPLE_MANAGE, place)
-        if set(changes) - {"phone"}:
+        if set(changes) - {"phone", "room_kbps"}:
             raise NotAllowed(action="organisations.manage")
     else:
         managing(actor)

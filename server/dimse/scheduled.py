@@ -16,7 +16,7 @@ from dicom.network.records import Record, record
 from server.storage.unit import SqlUnitOfWork
 
 LOG = logging.getLogger("huizhen.dimse")
-MOST = 2000                 # items of one answer; the oldest come first
+MOST = 2000                 # items of one answer; the newest come first
 
 
 def scheduled(uow: SqlUnitOfWork, *, device: Device, zone: tzinfo) -> Sequence[Record]:

@@ -73,6 +73,7 @@ async def organisations_page(request: web.Request) -> web.StreamResponse:
         kinds=tuple(OrganisationKind),
         link_kinds=tuple(LinkKind),
         manages=who.role is Role.PLATFORM_ADMIN,
+        own=who.organisation if who.role is Role.ORG_ADMIN else "",
         choices=choices,
         labelled=labelled,
     )

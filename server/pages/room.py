@@ -61,6 +61,7 @@ class RoomPage:
     documents: tuple[m.Document, ...]
     studies: tuple[str, ...]
     contacts: tuple[meeting_view.Contact, ...]
+    kbps: int                            # what the viewer's place allows a seat; 0: any
 
 
 def read_room(uow: UnitOfWork, *, viewer: Actor, consultation: m.ConsultationId) -> RoomPage:
@@ -93,6 +94,7 @@ def read_room(uow: UnitOfWork, *, viewer: Actor, consultation: m.ConsultationId)
             if x.study_uid not in opened.consultation.hidden_studies
         ) if access.Action.STUDIES_LIST in actions else (),
         contacts=attending.contacts(uow, actor=viewer, consultation=consultation),
+        kbps=uow.people.organisation(viewer.organisation).room_kbps,
     )
 
 
@@ -150,7 +152,7 @@ async def page(request: web.Request) -> web.StreamResponse:
             "finish": access.Action.ROOM_FINISH in room.actions,
             "contacts": [asdict(x) for x in room.contacts],
             "relay_only": settings(request).ice.relay_only,
-            "kbps": settings(request).room.kbps,
+            "kbps": min(filter(None, (settings(request).room.kbps, room.kbps)), default=0),
         },
     )
 

@@ -44,8 +44,8 @@ class Studies(Repository):
     def open_orders(
         self, *, performing: o.OrganisationId, since: datetime, modalities: frozenset[str], limit: int
     ) -> Sequence[m.ExamOrder]:
-        """Orders to be performed there: not voided, no study matched, no step completed. The oldest first, so that who
-        has waited longest is never the one left out; no `modalities`: all.
+        """Orders to be performed there: not voided, no study matched, no step completed. Newest first; no
+        `modalities`: all.
         """
         c, s, x = exam_order.c, performed_step.c, study_match.c
         where: list[Any] = [c.performing == performing, c.at >= since, c.voided_at.is_(None)]
@@ -54,7 +54,7 @@ class Studies(Repository):
         done = (s.organisation == performing) & (s.accession == c.accession) & (s.status == "COMPLETED")
         where.append(~exists().where(done))
         where.append(~exists().where((x.order == c.id) & x.voided_at.is_(None)))
-        return self._list(rows.order, *where, order=(c.at, c.id), limit=limit)
+        return self._list(rows.order, *where, order=(c.at.desc(), c.id), limit=limit)
 
     def order_by_accession(self, issuer: o.OrganisationId, accession: str) -> m.ExamOrder | None:
         return self._find_by(rows.order, issuer=issuer, accession=accession)

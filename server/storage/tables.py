@@ -3,7 +3,18 @@
 Columns that no entity carries are derived for look-ups and written by rows.py: `pinyin_key`, `purpose`.
 """
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Date, Index, LargeBinary, Text, UniqueConstraint, false
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy import text as sql
 
 from consult import model as m
@@ -20,6 +31,7 @@ organisation = table(
     word("kind", o.OrganisationKind),
     text("district"),
     text("phone"),
+    Column("room_kbps", Integer, nullable=False, server_default="0", info={"upgrade": 16}),
     Column("active", Boolean, nullable=False),
     version(),
 )

@@ -1,7 +1,7 @@
 // The administrators' pages: staff and organisations.
 import { api, pageData } from './api.js';
 import { t } from './i18n.js';
-import { busy, confirm, dialog, el, onSubmit, parts } from './ui.js';
+import { busy, confirm, dialog, el, onSubmit, parts, toast } from './ui.js';
 
 /** The temporary password is shown once; nobody can read it again. */
 async function showPassword(password) {
@@ -132,4 +132,13 @@ document.getElementById('organisations')?.addEventListener('click', (event) => {
     await api('PATCH', `/api/organisations/${row.dataset.organisation}`, { version: Number(row.dataset.version), active: button.dataset.active === 'true' });
     location.reload();
   });
+});
+document.getElementById('organisations')?.addEventListener('change', async (event) => {
+  const chosen = event.target.closest('[data-kbps]');
+  const row = chosen?.closest('[data-organisation]');
+  if (!row) return;
+  const saved = await busy(chosen, () => api('PATCH', `/api/organisations/${row.dataset.organisation}`, { version: Number(row.dataset.version), room_kbps: Number(chosen.value) }));
+  if (!saved) return;
+  row.dataset.version = saved.version;
+  toast(t('已保存，下次进入会诊室时起效。'));
 });

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dicom.archive import Archive
-from dicom.life.backup import BackupError, Sources, backup, restore
+from dicom.life.backup import BackupError, Sources, backup, copy_database, restore
 from dicom.life.stats import stats_of
 from dicom.model import Limits
 from dicom.packs.append import pack_path
@@ -130,6 +130,26 @@ async def test_recordings_are_copied_once_changed_ones_again_and_removed_ones_le
     (target / "lasting/recordings" / same[:2] / same).write_bytes(b"bad!")
     with pytest.raises(BackupError, match="recordings/a/film"):
         restore(target, tmp_path / "three")
+
+
+async def test_a_film_that_is_made_while_the_backup_runs_leaves_its_logs_and_itself_in_it(tmp_path, monkeypatch):
+    sources, target, films = house(tmp_path), tmp_path / "backup", tmp_path / "recordings"
+    (films / "a").mkdir(parents=True)
+    (films / "a/1.log").write_bytes(b"log")
+    (films / "a/film.partial").write_bytes(b"half a film")
+
+    def meanwhile(source, copy):
+        copy_database(source, copy)
+        (films / "a/film.vault").write_bytes(b"film")
+        (films / "a/1.log").unlink(missing_ok=True)
+
+    monkeypatch.setattr("dicom.life.backup.copy_database", meanwhile)
+    async with opened(sources.archive) as archive:
+        await send(archive, 1)
+        backup(replace(sources, lasting={"recordings": films}), target, now=later(1))
+    restore(target, tmp_path / "one")
+    found = {x.name: x.read_bytes() for x in (tmp_path / "one/recordings/a").iterdir()}
+    assert found == {"1.log": b"log", "film.vault": b"film"}
 
 
 async def test_the_second_backup_copies_only_what_grew_and_an_interrupted_one_leaves_the_first_whole(tmp_path):

@@ -1,6 +1,7 @@
 """The room in two real browsers: decoded frames, audio energy, reloads, a cut socket, a server restart."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -160,6 +161,25 @@ async def test_a_refused_camera_leaves_a_voice_call_and_says_so(room):
     energy = """async () => [...(await window.room.call.peer.stats()).values()]
         .find((row) => row.type === 'inbound-rtp' && row.kind === 'audio')?.totalAudioEnergy > 0"""
     await until(expert, energy)
+
+
+async def test_a_clinic_on_a_thin_line_sends_no_more_than_its_limit_and_is_sent_no_more(room):
+    stage, browser = room
+    clinic = await stage.app[keys.WORK].run(lambda uow: uow.people.save_organisation(
+        replace(uow.people.organisation(stage.city.clinic), room_kbps=100)
+    ))
+    assert clinic.room_kbps == 100
+    doctor = await stage.enter(await stage.open(browser, "doctor"))
+    expert = await stage.enter(await stage.open(browser, "expert"))
+    for page in (doctor, expert):
+        await until(page, "window.room.call?.ladder.cap === 100")
+    await flows(doctor)
+    await doctor.click("#line-menu")
+    assert await doctor.inner_text("#line-place") == "本机构限定每个席位每秒 100 千比特。"
+    await doctor.keyboard.press("Escape")
+    await expert.click("#line-menu")
+    assert await expert.locator("#line-place").count() == 0
+    assert stage.problems == []
 
 
 async def test_a_second_tab_takes_the_seat_and_the_first_is_told(room):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
+from consult import model as m
+from server import keys
+from tests.browser.seeds import put_consultation
 from tests.conftest import sign_in
 
 PAGE = {"Accept": "text/html"}
@@ -72,3 +76,36 @@ async def test_the_audit_begins_with_the_newest_and_is_asked_by_login_name(open_
     assert set(own) < set(every)
     assert await numbers(auditor, login="nobody") == []
     assert await numbers(doctor, login=city.expert.login) == await numbers(doctor, login="nobody") == []
+
+
+async def limited(browser, place: str, kbps) -> tuple[int, dict]:
+    async with browser.get("/api/organisations") as answer:
+        version = next(x["version"] for x in await answer.json() if x["id"] == place)
+    async with browser.patch(f"/api/organisations/{place}", json={"version": version, "room_kbps": kbps}) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_a_place_limits_its_seats_and_the_smaller_of_two_limits_holds_in_its_rooms(open_browser, app, city):
+    admin, doctor = await open_browser(), await open_browser()
+    await sign_in(admin, city.clinic_admin.login)
+    await sign_in(doctor, city.doctor.login)
+    case = await app[keys.WORK].run(put_consultation, city, state=m.State.CHECKED_IN, expert=True)
+
+    async def told() -> int:
+        async with doctor.get(f"/consultations/{case.id}/room", headers=PAGE) as answer:
+            page = await answer.text()
+        return json.loads(re.search(r'id="page-data">(.*?)</script>', page, re.S)[1])["kbps"]
+
+    assert await told() == 0
+    status, value = await limited(admin, city.clinic, 300)
+    assert (status, value["room_kbps"], await told()) == (200, 300, 300)
+    async with admin.get("/admin/organisations", headers=PAGE) as answer:
+        page = await answer.text()
+    assert page.count("data-kbps") == 1                              # its own
+    assert '<option value="300" selected>每秒 300 千比特</option>' in page
+    assert (await limited(admin, city.hospital, 300))[0] in {403, 404}
+    for wrong in (-1, 100_001, "300", None):
+        assert (await limited(admin, city.clinic, wrong))[0] == 422
+    assert await told() == 300
+    assert (await limited(admin, city.clinic, 0))[0] == 200
+    assert await told() == 0

@@ -19,10 +19,13 @@ export function rememberedLine() {
   }
 }
 
+/** The smaller of two limits in kbit/s, 0 being none. */
+export const least = (a, b) => (a && b ? Math.min(a, b) : a || b);
+
 const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
-/** choice: {mode, kbps}. used: {sent, received} bytes. onChoice(choice) at once when something else is chosen. */
-export async function chooseLine({ choice, used, onChoice }) {
+/** choice: {mode, kbps}. limit: kbit/s that the place allows (0: any). used: {sent, received} bytes. onChoice(choice) at once when something else is chosen. */
+export async function chooseLine({ choice, limit, used, onChoice }) {
   const words = {
     auto: t('自动：线路差时先保证语音'), clear: t('清晰：一直保留画面'), smooth: t('流畅：只用小画面'), speech: t('仅语音：双方都不传画面'),
   };
@@ -40,6 +43,7 @@ export async function chooseLine({ choice, used, onChoice }) {
     body: [
       field('line-mode', t('画面与语音'), MODES, choice.mode, (mode) => words[mode], (mode) => change({ mode })),
       field('line-limit', t('流量上限'), LIMITS, choice.kbps, (kbps) => (kbps ? t('每秒 {n} 千比特', { n: kbps }) : t('不限')), (kbps) => change({ kbps: Number(kbps) })),
+      limit && el('p', { class: 'hint', id: 'line-place' }, t('本机构限定每个席位每秒 {n} 千比特。', { n: limit })),
       el('p', { class: 'hint' }, t('本次会诊已发送 {sent} MB，已接收 {received} MB。', { sent: megabytes(used.sent), received: megabytes(used.received) })),
     ],
   });

@@ -13,7 +13,7 @@ import { askFinish, askTelephone, closedNote, nextSteps } from './ending.js';
 import { Group } from './group.js';
 import { floatingVideo, followWidth, tabs } from './layout.js';
 import { clockText, lineState } from './line.js';
-import { MOST, chooseLine, rememberedLine } from './line-dialog.js';
+import { MOST, chooseLine, least, rememberedLine } from './line-dialog.js';
 import { Material, mountReport } from './material.js';
 import { More } from './more.js';
 import { PARTS } from './parts.js';
@@ -179,7 +179,7 @@ function tellState() {
   signalling.send('state', {
     mic: Boolean(devices.audio) && !devices.muted, camera: Boolean(devices.screen || (devices.video && !devices.chosen.pattern)), screen: Boolean(devices.screen),
     pattern: Boolean(devices.video?.pattern), rung: devices.picture || line()?.rung === 'telephone' ? line()?.rung ?? 'video' : 'audio',
-    most: MOST[room.choice.mode], kbps: room.choice.kbps, original: devices.original && (line()?.sound.original ?? true), curtain: devices.chosen.curtain && !devices.screen,
+    most: MOST[room.choice.mode], kbps: least(room.choice.kbps, data.kbps), original: devices.original && (line()?.sound.original ?? true), curtain: devices.chosen.curtain && !devices.screen,
   });
 }
 
@@ -344,7 +344,7 @@ function join(session, precheck, spare = null) {
 const mute = () => devices.mute(!devices.muted);
 const camera = () => devices.camera(!devices.video);
 $('line-menu').addEventListener('click', () => chooseLine({
-  choice: room.choice, used: room.used,
+  choice: room.choice, limit: data.kbps, used: room.used,
   onChoice: (choice) => {
     room.choice = choice;
     room.call?.choose(choice);

@@ -1,0 +1,1 @@
+ALTER TABLE organisation ADD COLUMN room_kbps INTEGER DEFAULT '0' NOT NULL
