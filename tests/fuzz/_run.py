@@ -25,11 +25,13 @@ class Findings:
     seen: Counter = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     pss: dict[str, int] = field(default_factory=dict)  # MB, the most that was seen
+    after: dict[str, int] = field(default_factory=dict)  # how many had run then
 
     def measure(self, **pids: int) -> None:
         """Note the memory of processes by what they are called here."""
         for what, pid in pids.items():
-            self.pss[what] = max(self.pss.get(what, 0), pss_mb(pid))
+            if (taken := pss_mb(pid)) > self.pss.get(what, 0):
+                self.pss[what], self.after[what] = taken, self.ran
 
     def fail(self, what: str) -> None:
         """Note one, and show it at once."""

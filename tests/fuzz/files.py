@@ -326,7 +326,7 @@ async def search(count: int, *, seed: int = _run.SEED, first: int = 0, tell=lamb
                     found.seen["worker deaths"] += house.archive.workers.deaths
         for what, taken in found.pss.items():
             if taken > MEMORY_MB[what.split()[0]]:
-                found.fail(f"the {what} took {taken} MB")
+                found.fail(f"the {what} took {taken} MB, {found.after[what]} cases after the first")
     finally:
         logging.getLogger().removeHandler(errors)
     return found
