@@ -23,7 +23,12 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "conformance.md"
 
 def table(heading: str) -> list[list[str]]:
     """The cells of the table whose first line is `heading`, code marks taken away."""
-    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    return rows_under(PAGE, heading)
+
+
+def rows_under(page: Path, heading: str) -> list[list[str]]:
+    """The same of any page."""
+    lines = page.read_text(encoding="utf-8").splitlines()
     start = lines.index(heading)
     rows = []
     for line in lines[start + 2 :]:
