@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +45,7 @@ from server.work import Work
 LOG = logging.getLogger("huizhen.forward")
 CODINGS: Mapping[str, str] = {"": "", "jpeg-ls": JPEG_LS, "htj2k": HTJ2K[0]}
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(hours=1)
+REFUSED_PAUSE = timedelta(days=1)       # the longest for one instance that is not taken: it may never be
 KEEP_ENDED = timedelta(days=30)
 EVERY_SECONDS = 5.0
 PAGE = 500
@@ -73,9 +74,9 @@ def _matches(pattern: str, text: str) -> bool:
     return re.fullmatch(wild, text.casefold(), re.DOTALL) is not None
 
 
-def pause(failures: int, jitter: Jitter) -> timedelta:
-    """Five seconds, twice as long each time up to an hour, and shorter by up to a half: queues must not march."""
-    longest: timedelta = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 12))
+def pause(failures: int, jitter: Jitter, most: timedelta = LONGEST_PAUSE) -> timedelta:
+    """Five seconds, twice as long each time up to `most`, and shorter by up to a half: queues must not march."""
+    longest: timedelta = min(most, FIRST_PAUSE * 2 ** min(failures, 16))
     return longest * jitter(0.5, 1.0)
 
 
@@ -179,7 +180,7 @@ class Forwarder:
                     self._noted = {key for key in self._noted if key[0] != destination.id}
                     return
                 outcome = await self._send(way, items)
-                await self._work.run(_settle, destination.id, items, outcome, partial(pause, jitter=self._jitter))
+                await self._work.run(_settle, destination.id, items, outcome, self._jitter)
                 if outcome.error:
                     LOG.info("not forwarded", extra={"destination": destination.id, "error": outcome.error})
                     return
@@ -188,7 +189,7 @@ class Forwarder:
         except Exception:
             LOG.exception("forwarding failed", extra={"destination": destination.id})
             await self._work.run(
-                _settle, destination.id, (), Outcome(error="failed"), partial(pause, jitter=self._jitter)
+                _settle, destination.id, (), Outcome(error="failed"), self._jitter
             )
 
     async def _send(self, way: _Way, items: Sequence[Item]) -> Outcome:
@@ -337,17 +338,18 @@ def _enqueue(
 
 
 def _settle(
-    uow: SqlUnitOfWork, destination: str, items: Sequence[Item], outcome: Outcome, pause: Callable[[int], timedelta]
+    uow: SqlUnitOfWork, destination: str, items: Sequence[Item], outcome: Outcome, jitter: Jitter
 ) -> None:
     queue, now = uow.forwards, uow.now
     by_uid = {item.sop_uid: item for item in items}
     if sent := [by_uid[uid].id for uid in outcome.sent]:
         queue.sent(sent, now)
     for uid, code in outcome.refused.items():
-        queue.refused(by_uid[uid].id, next_at=now + pause(by_uid[uid].attempts), error=code)
+        later = now + pause(by_uid[uid].attempts, jitter, REFUSED_PAUSE)
+        queue.refused(by_uid[uid].id, next_at=later, error=code)
     row = queue.destination(destination)
     if outcome.error:
-        later: datetime = now + pause(row.failures)
+        later = now + pause(row.failures, jitter)
         queue.reached(destination, failures=row.failures + 1, next_at=later, error=outcome.error)
     elif row.failures:
         queue.reached(destination, failures=0, next_at=now, error="")

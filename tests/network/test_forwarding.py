@@ -406,6 +406,7 @@ def test_a_rule_takes_what_it_names(rule, takes):
     assert not wants(one, "ct1", arrival)
 
 
-def test_pauses_grow_to_an_hour_and_differ():
+def test_pauses_grow_to_an_hour_or_a_day_and_differ():
+    assert [pause(n, lambda _a, b: b, timedelta(days=1)).total_seconds() for n in (0, 10, 30)] == [5, 5120, 86400]
     assert [pause(n, lambda _a, b: b).total_seconds() for n in (0, 1, 2, 20)] == [5, 10, 20, 3600]
     assert pause(3, lambda a, _b: a).total_seconds() == 20
