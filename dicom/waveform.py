@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import base64
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom.charset import Charset, detect
-from dicom.elements import WAVEFORM_SEQUENCE, Walker
-from dicom.errors import UnsupportedError
+from dicom.elements import WAVEFORM_SEQUENCE, Budget, Walker
+from dicom.errors import RefusedError, UnsupportedError
 from dicom.pixels.attributes import Attributes
 
 _LEADS = {
@@ -160,7 +161,7 @@ def read_waveforms(walker: Walker) -> tuple[Waveform, ...]:
     top = Attributes(walker)
     if WAVEFORM_SEQUENCE not in top:
         raise UnsupportedError(code="no_waveform")
-    charset = detect(top.raw(0x00080005), _samples(top))
+    charset = detect(top.raw(0x00080005), _samples(walker))
     acquired = _moment(top.text(0x0008002A))
     groups = [_group(item, charset, acquired) for item in top.items(WAVEFORM_SEQUENCE)]
     if not groups or not any(group.channels for group in groups):
@@ -189,17 +190,23 @@ def read_waveforms(walker: Walker) -> tuple[Waveform, ...]:
     return tuple(out)
 
 
-def _samples(top: Attributes) -> list[bytes]:
-    """Values that tell the character set: names, the device's statements, groups and leads."""
-    found = [top.raw(tag) for tag in (0x00080080, 0x00081010, 0x00081030, 0x00100010, 0x00104000)]
-    for note in top.items(0x0040B020)[:2000]:
-        found.append(note.raw(0x00700006))
-        found += [concept.raw(0x00080104) for concept in note.items(0x0040A043)[:1]]
-    for group in top.items(WAVEFORM_SEQUENCE):
-        found.append(group.raw(0x003A0020))
-        for channel in group.items(0x003A0200)[:100]:
-            found.append(channel.raw(0x003A0203))
-            found += [source.raw(0x00080104) for source in channel.items(0x003A0208)[:1]]
+def _samples(walker: Walker) -> list[bytes]:
+    """Values that tell the character set: names, the device's statements, groups and leads; none where there are too
+    many. The budget is its own, so that what is read of the waveform is not refused for it.
+    """
+    found: list[bytes] = []
+    budget = Budget(elements=100_000, header_bytes=2 << 20)
+    with suppress(RefusedError):
+        top = Attributes(Walker(walker.window, explicit=walker.explicit, little=walker.little, budget=budget))
+        found += [top.raw(tag) for tag in (0x00080080, 0x00081010, 0x00081030, 0x00100010, 0x00104000)]
+        for note in top.items(0x0040B020):
+            found.append(note.raw(0x00700006))
+            found += [concept.raw(0x00080104) for concept in note.items(0x0040A043)[:1]]
+        for group in top.items(WAVEFORM_SEQUENCE):
+            found.append(group.raw(0x003A0020))
+            for channel in group.items(0x003A0200):
+                found.append(channel.raw(0x003A0203))
+                found += [source.raw(0x00080104) for source in channel.items(0x003A0208)[:1]]
     return [value[:_LONGEST_TEXT] for value in found]
 
 

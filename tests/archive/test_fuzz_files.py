@@ -56,7 +56,7 @@ async def test_by_every_door_a_sound_file_is_kept_and_every_look_at_it_is_answer
 
 
 async def test_a_process_that_takes_too_much_memory_is_named(monkeypatch):
-    monkeypatch.setattr(files, "MEMORY_MB", {"server": 10_000, "worker": 1})
+    monkeypatch.setattr(files, "MEMORY_MB", {"server": 10_000, "worker": -10_000})
     found = await files.search(1)
     assert found.failures
     assert all(line.startswith("the worker") for line in found.failures)
