@@ -98,7 +98,7 @@ async def deliver(house, organisation: str, data: bytes, plan: Plan) -> tuple[bo
 async def _store(house, organisation: str, parts: Sequence[bytes]) -> tuple[bool, float]:
     if len(parts) == 1:
         status, _, body, seconds = await house.ask(
-            "POST", "/dicom-web/studies", organisation, data=parts[0], headers={"Content-Type": FILE}
+            "POST", "/dicom-web/studies", organisation, data=io.BytesIO(parts[0]), headers={"Content-Type": FILE}
         )
     else:
         status, _, body, seconds = await post_parts(house, organisation, FILE, [(FILE, "", part) for part in parts])
@@ -116,7 +116,7 @@ async def post_parts(house, organisation: str, kind: str, parts: Sequence[tuple[
     """STOW-RS of (type, Content-Location, bytes)."""
     with MultipartWriter("related") as writer:
         for media, location, data in parts:
-            writer.append(data, {"Content-Type": media} | ({"Content-Location": location} if location else {}))
+            writer.append(io.BytesIO(data), {"Content-Type": media} | ({"Content-Location": location} if location else {}))
     head = {"Content-Type": f'multipart/related; type="{kind}"; boundary={writer.boundary}'}
     return await house.ask("POST", "/dicom-web/studies", organisation, data=writer, headers=head)
 
