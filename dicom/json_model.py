@@ -16,7 +16,7 @@ from dicom import charset as charsets
 from dicom.charset import Charset
 from dicom.elements import PIXEL_DATA, UNDEFINED, Element, Walker
 from dicom.errors import RefusedError
-from dicom.texts import SAMPLED, nested
+from dicom.texts import SAMPLED, inside, nested
 
 BULK = "bulk:"
 _INLINE_LIMIT = 1024
@@ -56,7 +56,7 @@ class JsonWriter:
             elif self.sampled(element):
                 samples.append(self._value(element))
         if b"".join(samples).isascii():
-            samples = nested(walker, elements, self.vr_of)
+            samples = nested(walker, elements, self.vr_of, label)
         found = charsets.detect(label, samples)
         return self._objects(elements, found, "", 0)
 
@@ -135,10 +135,7 @@ class JsonWriter:
         for number, (start, end, explicit) in enumerate(walker.items(element)):
             limit = end if end is not None else element.end
             elements = list(walker.elements(start, limit, depth=depth + 1, explicit=explicit))
-            inner = charset
-            for child in elements:
-                if child.tag == _CHARSET and not charset.repaired:
-                    inner = Charset(terms=charsets.parse_label(self._value(child)))
+            inner = inside(charset, elements, self._value, self.vr_of)
             out.append(self._objects(elements, inner, f"{path}.{number}.", depth + 1))
         return out
 

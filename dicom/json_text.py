@@ -57,7 +57,7 @@ class Texts:
             if isinstance(one, Element) and writer.sampled(one):
                 cut.samples.append(walker.window.bytes(one.offset, one.length))
         if b"".join(cut.samples).isascii():
-            cut.samples = nested(walker, (x for x in cut.pieces if isinstance(x, Element)), writer.vr_of)
+            cut.samples = nested(walker, (x for x in cut.pieces if isinstance(x, Element)), writer.vr_of, cut.label)
         charset = charsets.detect(cut.label, cut.samples)
         if sum(map(len, self._known.values())) > _MOST:
             self._known.clear()

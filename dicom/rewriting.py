@@ -19,7 +19,7 @@ from dicom.elements import LONG_VRS, UNDEFINED, Element, Walker
 from dicom.errors import RefusedError, UnsupportedError
 from dicom.recode import _swapped as swapped
 from dicom.texts import SAMPLED as _TEXTS
-from dicom.texts import nested
+from dicom.texts import inside, nested
 
 if TYPE_CHECKING:
     from dicom.workers.ops import Dataset
@@ -128,7 +128,7 @@ class Rewriter:
             elif self._vr_of(element) in _TEXTS and element.length <= 1 << 16:
                 samples.append(self._bytes(element))
         if b"".join(samples).isascii():
-            samples = nested(self._walker, self._elements, self._vr_of)
+            samples = nested(self._walker, self._elements, self._vr_of, label)
         return charsets.detect(label, samples)
 
     def _choose_codec(self) -> tuple[str, bool]:
@@ -189,9 +189,7 @@ class Rewriter:
         limit = element.end if end is None else end
         children = list(self._walker.elements(start, limit, depth=depth + 1, explicit=explicit))
         self._walker.make(1 + len(children))
-        for child in children:
-            if child.tag == _CHARSET and child.length != UNDEFINED:
-                charset = Charset(terms=charsets.parse_label(self._bytes(child)))
+        charset = inside(charset, children, self._bytes, self._vr_of)
         parts = [
             self._copied(child, depth + 1, charset)
             for child in children

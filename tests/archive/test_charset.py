@@ -15,6 +15,7 @@ from dicom.charset import detect
 from dicom.web import study_json
 from tests.archive.conftest import seen_by
 from tests.archive.files import make
+from tests.archive.test_corrections import LI, correction, store, whole
 
 FILES = sorted((Path(pydicom.__file__).parent / "data" / "charset_files").glob("*.dcm"))
 
@@ -143,14 +144,14 @@ async def test_repaired_text_is_right_in_list_and_metadata_marked_and_the_file_k
     assert pydicom.dcmread(io.BytesIO(stored)).SpecificCharacterSet == "ISO_IR 100"
 
 
-def within(meaning: bytes, *, own: str = "", **attributes) -> bytes:
+def within(meaning: bytes, *, own: str = "", sequence: str = "ProcedureCodeSequence", **attributes) -> bytes:
     """An image whose only text that is no ASCII is the meaning of a code in a code."""
     inner, outer = pydicom.Dataset(), pydicom.Dataset()
     inner.CodeMeaning = "Z" * len(meaning)
     if own:
         inner.SpecificCharacterSet = own
     outer.PurposeOfReferenceCodeSequence = [inner]
-    data = make(PatientName="Li^Si", ProcedureCodeSequence=[outer], **attributes)
+    data = make(**{"PatientName": "Li^Si", sequence: [outer], **attributes})
     return data.replace(b"Z" * len(meaning), meaning)
 
 
@@ -168,3 +169,38 @@ async def test_text_that_only_a_sequence_has_is_read_right(working_archive, synt
     (metadata,) = await working_archive.metadata([row])
     code = json.loads(metadata)["00081032"]["Value"][0]["0040A170"]["Value"][0]
     assert code["00080104"]["Value"] == [text]
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "own", "codec"),
+    [("ISO_IR 100", "Li^Si", "ISO_IR 100", "gbk"), (None, "Li^Si", "ISO_IR 100", "gbk"),
+     ("ISO_IR 100", "王^小明", "ISO_IR 100", "gbk"), ("ISO_IR 100", "王^小明", "ISO_IR 192", "utf-8"),
+     (None, "王^小明", "ISO_IR 100", "gbk")],
+)  # fmt: skip
+async def test_an_items_own_label_is_judged_too_in_metadata_and_in_what_is_sent(working_archive, label, name, own, codec):
+    raw, said = "胸部平扫".encode(codec), name.encode("gbk")
+    data = within(raw, own=own, SpecificCharacterSet=label, PatientName="Y" * len(said)).replace(b"Y" * len(said), said)
+    await store(working_archive, data)
+    (row,) = working_archive.instances(seen_by("clinic"), "1.2.3")
+    (metadata,) = await working_archive.metadata([row])
+    code = json.loads(metadata)["00081032"]["Value"][0]["0040A170"]["Value"][0]
+    assert code["00080104"]["Value"] == ["胸部平扫"]
+    await working_archive.settling.correct(correction("c1", "patient", "1.2.3", person=LI))
+    (row,) = working_archive.instances(seen_by("clinic"), "1.2.3")
+    sent = pydicom.dcmread(io.BytesIO((await whole(working_archive, row))[0]))
+    assert sent.ProcedureCodeSequence[0].PurposeOfReferenceCodeSequence[0].CodeMeaning == "胸部平扫"
+
+
+async def test_a_code_behind_thousands_of_references_is_read_right(working_archive):
+    references = []
+    for number in range(3000):
+        references.append(pydicom.Dataset())
+        references[-1].ReferencedSOPClassUID, references[-1].ReferencedSOPInstanceUID = "1.2.3", f"1.2.{number}"
+    data = within(
+        "胸部平扫".encode("gbk"), SpecificCharacterSet="ISO_IR 100",
+        ReferencedImageSequence=references, sequence="RequestAttributesSequence",
+    )  # fmt: skip
+    await store(working_archive, data)
+    (row,) = working_archive.instances(seen_by("clinic"), "1.2.3")
+    (metadata,) = await working_archive.metadata([row])
+    assert "胸部平扫" in metadata.decode()
