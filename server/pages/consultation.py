@@ -153,6 +153,7 @@ def study_card(archive: Archive, uid: str, hidden: bool) -> dict[str, Any]:
         "missing": False,
         "modalities": [x for x in row.modalities if x != "DOC"],
         "description": row.description,
+        "repaired": row.repaired,
         "date": row.study_date,
         "instances": row.instance_count,
         "series": [{"uid": x.series_uid, "modality": x.modality} for x in series],

@@ -29,7 +29,7 @@ function drawList() {
     el('b', { 'data-user': true }, nameOf(row.name) || t('没有姓名')),
     el('span', {}, [row.modalities.join(' + '), dayOf(row.date)].filter(Boolean).join(' · '), ' ', el('span', { class: 'muted' }, ago(row.stored_at))),
     row.doubted && el('span', { class: 'badge badge-bad' }, icon('triangle-alert'), t('专家指出患者不符')),
-    row.repaired && el('span', { class: 'badge badge-stop', title: t('影像里的文字编码标错了，这里按正确的编码显示；文件保持原样。') }, icon('info'), t('文字已修正')),
+    row.repaired && el('span', { class: 'badge badge-stop', title: t('影像里的文字编码标错了，这里按正确的编码显示；文件保持原样。') }, icon('info'), t('文字已修正'), el('span', { class: 'visually-hidden' }, t('影像里的文字编码标错了，这里按正确的编码显示；文件保持原样。'))),
     row.mixed && el('span', { class: 'badge badge-bad' }, icon('triangle-alert'), t('影像姓名不一致'))))));
   const count = document.querySelector('[data-count="unmatched"]');
   if (count) { count.textContent = rows.length; count.hidden = !rows.length; }

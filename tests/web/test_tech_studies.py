@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from datetime import timedelta
 
 import pydicom
@@ -167,8 +168,6 @@ async def shared(app, city, patient, technician) -> str:
     await post(technician, f"/api/studies/{STUDY}/match", {"patient": patient.id})
 
     def build(uow):
-        from dataclasses import replace
-
         found = put_consultation(uow, city, state=m.State.ASYNC_REVIEW, service=m.Service.IMAGING, expert=True)
         uow.consultations.save(replace(found, patient=patient.id))
         uow.consultations.add_share(
@@ -289,4 +288,33 @@ async def test_a_study_whose_text_had_a_wrong_label_is_shown_right_and_says_so(e
     assert (found.outcome, found.repaired) == ("stored", "GB18030")
     _, html = await page(technician, "/studies")
     assert "王小东" in html
+    assert html.count('title="影像里的文字编码标错了') == 1
+
+
+async def test_who_reads_a_case_sees_that_the_text_of_a_study_was_mended(enter, app, city, patient):
+    technician, expert, doctor = [await enter(x) for x in ("technician", "expert", "doctor")]
+    case = await shared(app, city, patient, technician)
+    assert "文字已修正" not in (await page(expert, f"/consultations/{case}"))[1]
+    said = "胸部平扫".encode("gbk")
+    wrong = make(
+        "2.25.4711.9.1", study="2.25.4712", series="2.25.4711.9", PatientName="Li^Si",
+        StudyDescription="X" * len(said), SpecificCharacterSet="ISO_IR 100",
+    ).replace(b"X" * len(said), said)  # fmt: skip
+    await app[ARCHIVE].ingest(wrong, organisation=city.clinic, source="test")
+    await app[keys.WORK].run(
+        lambda uow: uow.consultations.add_share(
+            m.StudyShare(consultation=case, study_uid="2.25.4712", by=city.doctor.membership, since=uow.now)
+        )
+    )
+    for who in (expert, doctor):
+        _, html = await page(who, f"/consultations/{case}")
+        assert "胸部平扫" in html
+        assert html.count('title="影像里的文字编码标错了') == 1
+
+    def open_again(uow):
+        uow.consultations.save(replace(uow.consultations.get(case), state=m.State.DRAFT))
+
+    await app[keys.WORK].run(open_again)
+    _, html = await page(doctor, f"/consultations/{case}/edit")
+    assert 'data-share="2.25.4712"' in html
     assert html.count('title="影像里的文字编码标错了') == 1
