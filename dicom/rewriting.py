@@ -18,8 +18,7 @@ from dicom.corrections import MODIFYING_SYSTEM, modified_at
 from dicom.elements import LONG_VRS, UNDEFINED, Element, Walker
 from dicom.errors import RefusedError, UnsupportedError
 from dicom.recode import _swapped as swapped
-from dicom.texts import SAMPLED as _TEXTS
-from dicom.texts import inside, nested
+from dicom.texts import SAMPLED, inside, nested
 
 if TYPE_CHECKING:
     from dicom.workers.ops import Dataset
@@ -44,7 +43,7 @@ class Form:
     def element(self, tag: int, vr: str, value: bytes) -> bytes:
         """One element, padded to even length (PS3.5 §7.1)."""
         if len(value) % 2:
-            value += b" " if vr in _TEXTS or vr in _CODES else b"\x00"
+            value += b" " if vr in SAMPLED or vr in _CODES else b"\x00"
         order = "<" if self.little else ">"
         head = struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
         if not self.explicit:
@@ -125,7 +124,7 @@ class Rewriter:
         for element in self._elements:
             if element.tag == _CHARSET:
                 label = self._bytes(element)
-            elif self._vr_of(element) in _TEXTS and element.length <= 1 << 16:
+            elif self._vr_of(element) in SAMPLED and element.length <= 1 << 16:
                 samples.append(self._bytes(element))
         if b"".join(samples).isascii():
             samples = nested(self._walker, self._elements, self._vr_of, label)
@@ -151,7 +150,7 @@ class Rewriter:
 
     def _has_text(self, element: Element) -> bool:
         vr = self._vr_of(element)
-        if vr not in _TEXTS and vr != "SQ":
+        if vr not in SAMPLED and vr != "SQ":
             return False
         end = element.end if element.length == UNDEFINED else element.offset + element.length
         if end - element.offset > _LIMIT:
@@ -179,7 +178,7 @@ class Rewriter:
         if self._written > _LIMIT:
             raise RefusedError(code="too_large")
         value = self._bytes(element)
-        if vr in _TEXTS and self._recoded:
+        if vr in SAMPLED and self._recoded:
             return charset.decode(value).rstrip(" \x00").encode("utf-8")
         return value if self._walker.little == self._form.little else swapped(value, vr)
 
