@@ -107,6 +107,8 @@ def run_forward(options: argparse.Namespace) -> int:
 
 
 def _show_queue(queue: dict[str, Any]) -> None:
+    if not queue["destinations"]:
+        print("nothing is sent on: there is no destination")
     for one in queue["destinations"]:
         said = ", ".join(f"{count} {state}" for state, count in sorted(one["counts"].items())) or "nothing yet"
         trouble = f"; not reached {one['failures']} times: {one['error']}" if one["failures"] else ""

@@ -291,6 +291,7 @@ TABS: Mapping[Role, tuple[tuple[str, str, str], ...]] = {
     ),
     Role.ORG_ADMIN: (
         ("staff", _("人员"), "/admin/staff"),
+        ("organisations", _("机构"), "/admin/organisations"),
         ("devices", _("DICOM 设备"), "/admin/devices"),
         ("forwards", _("转发"), "/admin/forwards"),
         ("tokens", _("接口令牌"), "/admin/tokens"),

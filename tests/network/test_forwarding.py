@@ -201,13 +201,15 @@ async def test_the_console_shows_what_waits_tries_it_now_and_gives_it_up(here, c
     data = ["--data", str(settings.data)]
     assert await asyncio.to_thread(run, ["forward", "list", *data]) == 1
     assert "no server runs" in capsys.readouterr().err
-    await to_service(here, city, there)
-    for n in range(1, 4):
-        await arrive(here, city, f"1.2.3.1.{n}")
-    await there.archive.ingest(make("1.2.3.1.2", pixels=b"\x09\x02\x03\x04"), organisation="there", source="test")
-    await passes(forwarder(here))
     control = await start_control(here)
     try:
+        assert await asyncio.to_thread(run, ["forward", "list", *data]) == 0
+        assert capsys.readouterr().out == "nothing is sent on: there is no destination\n"
+        await to_service(here, city, there)
+        for n in range(1, 4):
+            await arrive(here, city, f"1.2.3.1.{n}")
+        await there.archive.ingest(make("1.2.3.1.2", pixels=b"\x09\x02\x03\x04"), organisation="there", source="test")
+        await passes(forwarder(here))
         assert await asyncio.to_thread(run, ["forward", "list", *data]) == 0
         said = capsys.readouterr().out
         assert "市里: 2 sent, 1 waiting" in said

@@ -4,14 +4,13 @@ import asyncio
 
 import pytest
 
-from consult.recording_state import Stage
 from server import keys
 from server.auth.passwords import Passwords
 from server.settings import Media, Recorder
 from server.signalling.setup import ROOMS
 from tests.media.janus_server import running_janus
 from tests.realtime.stage import flows, open_stage, until
-from tests.realtime.test_recording_browsers import answer, newest, phase
+from tests.realtime.test_recording_browsers import played, recorded
 from tests.realtime.test_relay_browsers import invite
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -115,26 +114,13 @@ async def test_two_who_agree_are_recorded_beside_janus_and_the_film_shows_both(r
     doctor = await stage.enter(await stage.open(browser, "doctor"))
     expert = await stage.enter(await stage.open(browser, "expert"))
     await flows(doctor)
-    await expert.locator("#more summary").click()
-    await expert.locator("#record").click()
-    await expert.locator("dialog button.button-primary").click()
-    await answer(doctor)
-    await answer(expert)
+    await recorded(doctor, expert)
     for page in (doctor, expert):
-        await phase(page, "running")
         await hears_all(page, 1)
     taps = stage.app[ROOMS].handler.relay.__self__.backend.taps
     async with asyncio.timeout(60):
         while not [x for x in (await taps.relay.look()).recordings if x.packets > 300]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-    await expert.locator("#more summary").click()
-    await expert.locator("#record-stop").dispatch_event("click")
-    await until(doctor, "document.getElementById('recording').hidden")
-    async with asyncio.timeout(45):
-        while (recording := await newest(stage)).stage is not Stage.READY:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-    await doctor.goto(f"{stage.url}/consultations/{stage.consultation}/recordings/{recording.id}")
-    await doctor.locator("#purpose button").click()
-    await until(doctor, "document.getElementById('film').currentTime > 0.2")
+    await played(stage, doctor, expert)
     assert await doctor.evaluate("(({ videoWidth, videoHeight }) => videoWidth / videoHeight)(document.getElementById('film'))") > 2
     assert stage.problems == []

@@ -24,6 +24,30 @@ async def answer(page, *more: str) -> None:
     await page.locator("dialog button.button-primary").click()
 
 
+async def recorded(doctor, expert, *more: str) -> None:
+    """The expert asks; everyone agrees, whoever is declared beside the doctor too; it runs for both."""
+    await expert.locator("#more summary").click()
+    await expert.locator("#record").click()
+    await expert.locator("dialog button.button-primary").click()
+    await answer(doctor, *more)
+    await answer(expert)
+    for page in (doctor, expert):
+        await phase(page, "running")
+
+
+async def played(stage, doctor, expert) -> None:
+    """The expert ends it; the doctor plays the film."""
+    await expert.locator("#more summary").click()
+    await expert.locator("#record-stop").dispatch_event("click")
+    await until(doctor, "document.getElementById('recording').hidden")
+    async with asyncio.timeout(45):
+        while (recording := await newest(stage)).stage is not Stage.READY:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    await doctor.goto(f"{stage.url}/consultations/{stage.consultation}/recordings/{recording.id}")
+    await doctor.locator("#purpose button").click()
+    await until(doctor, "document.getElementById('film').currentTime > 0.2")
+
+
 async def newest(stage) -> Recording:
     def read(uow):
         return uow.recordings.of_consultation(stage.consultation)[-1]
@@ -41,13 +65,8 @@ async def test_everyone_is_asked_sees_that_it_runs_and_a_newcomer_pauses_it(tmp_
         doctor = await stage.enter(await stage.open(browser, "doctor"))
         expert = await stage.enter(await stage.open(browser, "expert"))
         await flows(doctor)
-        await expert.locator("#more summary").click()
-        await expert.locator("#record").click()
-        await expert.locator("dialog button.button-primary").click()
-        await answer(doctor, "patient")
-        await answer(expert)
+        await recorded(doctor, expert, "patient")
         for page in (doctor, expert):
-            await phase(page, "running")
             assert await page.locator("#recording p").inner_text() == "正在录制"
 
         await doctor.locator("#more summary").click()
@@ -65,15 +84,7 @@ async def test_everyone_is_asked_sees_that_it_runs_and_a_newcomer_pauses_it(tmp_
         async with asyncio.timeout(45):
             while len(await stage.app[keys.WORK].read(lambda uow: uow.recordings.moments(first))) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-        await expert.locator("#more summary").click()
-        await expert.locator("#record-stop").dispatch_event("click")
-        await until(doctor, "document.getElementById('recording').hidden")
-        async with asyncio.timeout(45):
-            while (recording := await newest(stage)).stage is not Stage.READY:  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
-        await doctor.goto(f"{stage.url}/consultations/{stage.consultation}/recordings/{recording.id}")
-        await doctor.locator("#purpose button").click()
-        await until(doctor, "document.getElementById('film').currentTime > 0.2")
+        await played(stage, doctor, expert)
         await doctor.locator("#events button").last.wait_for()
         hand = doctor.locator("#events button", has_text="举起了手")
         assert await doctor.locator("#events button", has_text="更换了共享视图").count() == 1
