@@ -102,6 +102,8 @@ async def test_a_place_limits_its_seats_and_the_smaller_of_two_limits_holds_in_i
     async with admin.get("/admin/organisations", headers=PAGE) as answer:
         page = await answer.text()
     assert page.count("data-kbps") == 1                              # its own
+    assert re.findall(r'/admin/staff\?organisation=([^"]+)', page) == [city.clinic]
+    assert 'href="/admin/organisations"' in page
     assert '<option value="300" selected>每秒 300 千比特</option>' in page
     assert (await limited(admin, city.hospital, 300))[0] in {403, 404}
     for wrong in (-1, 100_001, "300", None):
