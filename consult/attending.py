@@ -23,6 +23,7 @@ from consult.relations import guest_of
 TEXT_LIMIT = 4000
 CLIENT_ID_LIMIT = 64
 PRECHECK_LIMIT = 64
+MOST_SEATS = 16           # in the room at once: as many as the media relay takes
 INSIDE = frozenset({m.SeatState.IN, m.SeatState.LOST})
 # Somebody with several parts sits in the first of these.
 _ORDER = (m.Part.CHAIR, m.Part.EXPERT, m.Part.REVIEWER, m.Part.REFERRING, m.Part.GUEST)
@@ -32,6 +33,12 @@ class RoomLocked(ConsultError):
     """The chair has locked the session; those who sat in it may come back, nobody else may enter."""
 
     code: ClassVar[str] = "room_locked"
+
+
+class RoomFull(ConsultError):
+    """Every chair is taken or kept for those whose consultation it is."""
+
+    code: ClassVar[str] = "room_full"
 
 
 class SeatRemoved(ConsultError):
@@ -123,7 +130,7 @@ def save_precheck(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId, result: Mapp
 
 def admit(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId) -> m.Seat:
     """From the lobby into the room. The principals of the consultation admit themselves, guests are admitted by the
-    chair (the expert where there is none). Harmless when already inside.
+    chair (the expert where there is none), as long as there are chairs (RoomFull). Harmless when already inside.
     """
     wanted = uow.meetings.seat(seat)
     own = wanted.membership == actor.membership and wanted.part in PRINCIPALS
@@ -134,6 +141,8 @@ def admit(uow: UnitOfWork, *, actor: Actor, seat: m.SeatId) -> m.Seat:
         raise WrongState(state=wanted.state.value, trigger="admit")
     if meeting.locked:
         raise RoomLocked
+    if wanted.part not in PRINCIPALS and _full(uow, meeting):
+        raise RoomFull
     entered = _seat(uow, wanted, m.SeatState.IN)
     uow.meetings.enter(m.Attendance(seat=seat, entered_at=uow.now))
     tell_room(uow, meeting)
@@ -324,6 +333,12 @@ def _parts(uow: UnitOfWork, actor: Actor, consultation: m.ConsultationId) -> fro
     return frozenset(
         x.part for x in uow.consultations.participants(consultation) if x.membership == actor.membership
     )
+
+
+def _full(uow: UnitOfWork, meeting: m.Session) -> bool:
+    inside = {x.membership for x in uow.meetings.seats(meeting.id) if x.state in INSIDE}
+    kept = {x.membership for x in uow.consultations.participants(meeting.consultation) if x.part in PRINCIPALS}
+    return len(inside | kept) >= MOST_SEATS
 
 
 def _use_invitation(uow: UnitOfWork, actor: Actor, consultation: m.ConsultationId) -> None:

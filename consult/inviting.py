@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from consult import model as m
 from consult.access import Action, open_consultation
-from consult.attending import RoomLocked, running_session
+from consult.attending import MOST_SEATS, RoomFull, RoomLocked, running_session
 from consult.errors import ConsultError, NotFound
 from consult.events import record_note
 from consult.offering import places_agreed
@@ -100,7 +100,7 @@ def invite_guest(
 ) -> m.Participant:
     """Invite one membership; again while the first is open gives the first.
 
-    Raises NotFound, NotAllowed, WrongState (ended), RoomLocked, NotInvitable.
+    Raises NotFound, NotAllowed, WrongState (ended), RoomLocked, NotInvitable, RoomFull.
     """
     meeting, opened = running_session(uow, actor, session, Action.ROOM_INVITE)
     consultation = opened.consultation
@@ -123,6 +123,8 @@ def invite_guest(
         or (seat is not None and seat.state is m.SeatState.REMOVED)
     ):
         raise NotInvitable
+    if len(_present(uow, consultation.id)) >= MOST_SEATS:
+        raise RoomFull
     if known is not None:
         uow.consultations.end_participant(consultation.id, membership, m.Part.GUEST, at=uow.now)
     guest = m.Participant(

@@ -124,11 +124,11 @@ def invited(uow: UnitOfWork, parts: Iterable[m.Participant], who: Who) -> tuple[
     return tuple(found)
 
 
-def recent_messages(uow: UnitOfWork, *, session: m.SessionId) -> tuple[Line, ...]:
-    """Chat lines of the consultation since the session began."""
+def recent_messages(uow: UnitOfWork, *, session: m.SessionId, since: datetime) -> tuple[Line, ...]:
+    """Chat lines of the consultation later than `since`, and not from before the session."""
     meeting = uow.meetings.session(session)
-    since = meeting.opened_at - timedelta(microseconds=1)      # `after` is strict
-    return lines_of(uow, uow.meetings.messages(meeting.consultation, after=since))
+    began = meeting.opened_at - timedelta(microseconds=1)      # `after` is strict
+    return lines_of(uow, uow.meetings.messages(meeting.consultation, after=max(began, since)))
 
 
 def lines_of(uow: UnitOfWork, found: Iterable[m.Message]) -> tuple[Line, ...]:

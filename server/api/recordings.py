@@ -94,7 +94,7 @@ def timeline(uow: SqlUnitOfWork, viewer: Actor, recording: Recording, *, key: by
     chat = [
         {"at": at, "name": line.name, "text": line.message.text}
         for line in attending.messages(uow, actor=viewer, consultation=recording.consultation)
-        if (at := place(spans, line.message.at.timestamp())) is not None
+        if running(spans, said := line.message.at.timestamp()) and (at := place(spans, said)) is not None
     ]
     names = {
         x.id: uow.people.staff(uow.people.membership(x.membership).staff).name

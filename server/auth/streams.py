@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from consult.people import MembershipId, StaffId
+from consult.people import Actor, MembershipId, StaffId
 from server.auth.sessions import SignedIn
+
+Ends = Callable[[str, Actor], bool]
+"""Whether a login (its digest, whose it is) is one of those that end."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +26,7 @@ class Streams:
 
     def __init__(self) -> None:
         self._open: set[Open] = set()
+        self.told: Callable[[Ends], None] = lambda _ends: None     # set by the rooms: a seat may wait without one
 
     def add(self, login: SignedIn, close: Callable[[], None]) -> Callable[[], None]:
         """Register; the returned function takes the entry out again."""
@@ -39,19 +43,15 @@ class Streams:
         keep: str | None = None,
     ) -> int:
         """Close those of a login, person or membership (`keep`: a login that stays); how many."""
-        chosen = [
-            entry
-            for entry in self._open
-            if entry.login.digest != keep
-            and (
-                entry.login.digest == digest
-                or entry.login.actor.staff == staff
-                or entry.login.actor.membership == membership
-            )
-        ]
+
+        def ends(login: str, actor: Actor) -> bool:
+            return login != keep and (login == digest or actor.staff == staff or actor.membership == membership)
+
+        chosen = [entry for entry in self._open if ends(entry.login.digest, entry.login.actor)]
         for entry in chosen:
             self._open.discard(entry)
             entry.close()
+        self.told(ends)
         return len(chosen)
 
     def __len__(self) -> int:

@@ -34,7 +34,7 @@ class Seating:
     def made(self, room: Room) -> None:
         """A room came to memory: it is on the relay if the relay has been carrying it."""
         room.settled, room.expelled = self.settle, self.expel
-        if self.backend.seats(room.session) is not None and room.view.session.ended_at is None:
+        if self.backend.seats(room.session) is not None:        # settle closes it if the session has ended meanwhile
             room.media = s.MediaView(topology=self.backend.topology, generation=self.backend.generation)
         self.settle(room)
 

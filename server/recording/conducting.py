@@ -26,6 +26,7 @@ from server.media.backend import MediaBackend, MediaError
 from server.media.seating import Seating
 from server.sealing import SealError, mark, seal, unseal
 from server.signalling import schema as s
+from server.signalling.recording import Person
 from server.signalling.room import PRESENT, Room
 from server.storage.unit import new_id
 
@@ -50,15 +51,15 @@ def open_key(keys: Path, recording: Recording) -> bytes:
 
 @dataclass(slots=True)
 class Held:
-    """What the relay was asked for in one room. `read`: the rows were read in this process. `barred`: somebody
-    withdraws, and the rows do not say so yet.
+    """What the relay was asked for in one room. `read`: the rows were read in this process. `barred`: those
+    who withdraw while the rows do not say so yet.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     read: bool = False
     running: bool = False
     seats: frozenset[SeatId] = frozenset()
-    barred: bool = False
+    barred: set[Person] = field(default_factory=set)
 
 
 class RecordingConductor:
@@ -101,18 +102,19 @@ class RecordingConductor:
         key = seal(self._keys, base64.b64encode(secrets.token_bytes(32)).decode(), owner=owner(identity))
         return rules.ask_recording(uow, actor=actor, session=session, key=key, sign=self.sign, id=identity)
 
-    async def bar(self, room: Room) -> None:
-        """Nothing is written from here on, whatever the rows still say, until `free`."""
+    async def bar(self, room: Room, who: Person) -> None:
+        """Nothing is written from here on, whatever the rows still say, until `free` for the same person."""
         held = self._held.setdefault(room.session, Held())
-        held.barred = True
+        held.barred.add(who)
+        held.seats = frozenset()                # whatever comes of it, the relay is to be asked anew
         recording = self.backend.recorded(room.session)
         if recording is not None:
             await self._quietly(self.backend.pause_recording(room.session, recording))
             self._tell(room, msgspec.structs.replace(room.recording, phase="paused", reason="withdrawn"))
 
-    def free(self, room: Room) -> None:
-        """The rows say what somebody wanted: they alone decide again."""
-        self._held.setdefault(room.session, Held()).barred = False
+    def free(self, room: Room, who: Person) -> None:
+        """The rows say what this person wants: they alone decide again."""
+        self._held.setdefault(room.session, Held()).barred.discard(who)
 
     def writes(self, room: Room, seat: SeatId) -> RecordingId | None:
         """The recording that writes this seat at this moment."""
@@ -204,7 +206,8 @@ class RecordingConductor:
         if held.running or self.backend.recorded(room.session) == found.recording.id:
             await self._quietly(self.backend.stop_recording(room.session, found.recording.id))
             self._stopped()
-        held.running = held.barred = False
+        held.running = False
+        held.barred.clear()
         self._show(room, found, "stopped", found.standing.reason)
 
     def _ended(self, session: str, recording: str, reason: str) -> None:

@@ -37,7 +37,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_asked", "_bytes", "_frames", "_line", "_newest", "_sending", "_transport", "closed", "ending", "heard",
+        "_asked", "_bytes", "_frames", "_free", "_line", "_newest", "_sending", "_transport", "closed", "ending",
+        "heard",
     )
 
     def __init__(self, transport: Transport, line: Line | None = None, *, now: float = 0.0) -> None:
@@ -48,6 +49,7 @@ class Connection:
         self._frames: list[bytes] = []           # seldom more than one; an empty deque takes ten times as much
         self._newest: dict[tuple[str, str], bytes] = {}
         self._bytes = 0
+        self._free = b""                         # a frame that is not counted
         self._sending: asyncio.Task[None] | None = None
         self.ending: Close | None = None         # why, from the moment that it is to end
         self.closed = False
@@ -63,6 +65,12 @@ class Connection:
             self.end(Close.SLOW)
             return
         self._begin()
+
+    def welcome(self, frame: bytes) -> None:
+        """The whole room, however large: who is sent it has not fallen behind."""
+        self._free = frame
+        self._bytes -= len(frame)
+        self.send(frame)
 
     def send_newest(self, key: tuple[str, str], frame: bytes) -> None:
         if self.closed or self.ending is not None:
@@ -111,7 +119,10 @@ class Connection:
             while (self._frames or self._newest) and not self.closed:
                 if self._frames:
                     frame = self._frames.pop(0)
-                    self._bytes -= len(frame)
+                    if frame is self._free:
+                        self._free = b""
+                    else:
+                        self._bytes -= len(frame)
                 else:
                     frame = self._newest.pop(next(iter(self._newest)))
                 await (self._transport.send_str(frame.decode()) if frame else self._transport.ping())

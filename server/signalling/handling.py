@@ -24,6 +24,7 @@ _CODES: dict[str, s.Refusal] = {
     "not_allowed": s.Refusal.NOT_ALLOWED,
     "wrong_state": s.Refusal.WRONG_STATE,
     "room_locked": s.Refusal.LOCKED,
+    "room_full": s.Refusal.FULL,
     "not_invitable": s.Refusal.NOT_INVITABLE,
     "recording_off": s.Refusal.RECORDING_OFF,
     "stale": s.Refusal.STALE,

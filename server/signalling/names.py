@@ -35,6 +35,7 @@ class Refusal(StrEnum):
     NOT_IN = "not_in"                  # the seat's state does not allow this message
     NOT_ALLOWED = "not_allowed"        # the seat's part does not allow it
     LOCKED = "locked"
+    FULL = "full"                      # as many as the relay takes are in the room
     NOT_FOUND = "not_found"            # no such session or seat, or not yours
     WRONG_STATE = "wrong_state"        # the consultation is not where this step can be taken
     BAD_DESCRIPTION = "bad_description"  # an SDP or candidate that the room does not pass on

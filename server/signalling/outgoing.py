@@ -121,6 +121,7 @@ class Whole(Struct, kw_only=True, frozen=True):
     recording: RecordingView
     seats: list[SeatView]
     chat: list[ChatView]
+    chat_more: bool                            # there are earlier lines
     contacts: list[ContactView]
     views: dict[str, dict[str, Any]]           # seat → newest view
 

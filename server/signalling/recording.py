@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from consult import recording
-from consult.errors import NotFound
+from consult.errors import ConsultError, NotFound
+from consult.model import SeatId
 from consult.people import Actor
 from consult.recording_state import Kind, Who
 from server.signalling import schema as s
 from server.signalling.room import Live, Room
+
+Person: TypeAlias = tuple[SeatId, str]
+"""Somebody declared present: the seat, and who it is there."""
 
 
 class Conductor(Protocol):
@@ -18,11 +22,11 @@ class Conductor(Protocol):
 
     def sign(self, text: str, /) -> str: ...
     async def ask(self, room: Room, actor: Actor) -> None: ...
-    async def bar(self, room: Room) -> None:
-        """Nothing is written from here on, whatever the rows still say, until `free`."""
+    async def bar(self, room: Room, who: Person) -> None:
+        """Nothing is written from here on, whatever the rows still say, until `free` for the same person."""
         ...
 
-    def free(self, room: Room) -> None: ...
+    def free(self, room: Room, who: Person) -> None: ...
 
     async def settled(self, room: Room) -> None:
         """The rows changed: make media and everybody's banner follow; complete when it returns."""
@@ -65,14 +69,20 @@ class RecordingMessages:
 
     async def _answer(self, room: Room, live: Live, message: s.RecordAnswer) -> None:
         conductor, answer = self._needed(), Kind(message.answer)
+        who = (live.info.seat.id, message.person)
         if answer is Kind.WITHDRAWN:
-            await conductor.bar(room)           # before the store has answered, and even if it does not
-        await room.services.run(
-            recording.answer_recording, actor=self._actor(live), session=room.session, person=message.person,
-            answer=answer, words=message.words, sign=conductor.sign,
-        )
-        if answer is Kind.WITHDRAWN:
-            conductor.free(room)
+            await conductor.bar(room, who)      # before the store has answered, and even if it does not
+        try:
+            await room.services.run(
+                recording.answer_recording, actor=self._actor(live), session=room.session, person=message.person,
+                answer=answer, words=message.words, sign=conductor.sign,
+            )
+        except ConsultError:
+            if answer is Kind.WITHDRAWN:
+                conductor.free(room, who)       # the store has answered: nobody of that name, or nothing to withdraw
+                await conductor.settled(room)
+            raise
+        conductor.free(room, who)
         await conductor.settled(room)
 
     async def _stop(self, room: Room, live: Live, _message: s.RecordStop) -> None:

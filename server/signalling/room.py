@@ -6,7 +6,7 @@ followed by `refresh`, which reads them and tells every seat what is different: 
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -23,6 +23,7 @@ from server.signalling.replay import Replay
 
 T = TypeVar("T")
 CHAT_HISTORY = 100
+CHAT_BYTES = 64 * 1024     # of text in a snapshot: eight seconds of a 64 kbit/s line
 ANSWERS = 64              # refusals and ids kept per page load, so that a resent number is answered as it was
 PRESENT = frozenset({SeatState.IN, SeatState.LOST})
 
@@ -88,6 +89,7 @@ class Room:
         self.view = view
         self.seats: dict[SeatId, Live] = {}
         self.said: set[str] = set()              # chat messages already passed on in this epoch
+        self.heard = clock()                     # when the rows were asked for chat
         self.refreshing = asyncio.Lock()
         self.empty_since: datetime | None = None
         self.media = s.MediaView()
@@ -189,14 +191,21 @@ class Room:
             return self.recording
         return msgspec.structs.replace(self.recording, seats=[])
 
+    def views_for(self, live: Live) -> dict[str, dict[str, Any]]:
+        """What each seat looks at; nobody in the lobby is shown it."""
+        if live.info.seat.state not in PRESENT:
+            return {}
+        return {other.info.seat.id: other.view for other in self.seats.values() if other.view is not None}
+
     async def whole(self, live: Live, actor: Actor) -> s.Whole:
         """The snapshot for one seat. A guest in the lobby sees no chat."""
-        lines: list[s.ChatView] = []
+        lines, more = [], False
         if live.info.seat.state is not SeatState.LOBBY or live.hears_chat():
             found = await self.services.read(
                 attending.messages, actor=actor, consultation=self.view.session.consultation
             )
-            lines = [self.chat_view(line.message, line.name) for line in found[-CHAT_HISTORY:]]
+            newest = _newest(found)
+            lines, more = [self.chat_view(line.message, line.name) for line in newest], len(newest) < len(found)
         session = self.view.session
         return s.Whole(
             session=session.id, consultation=session.consultation, kind=session.kind,
@@ -204,9 +213,8 @@ class Room:
             ended_at=session.ended_at.isoformat() if session.ended_at else None, locked=session.locked,
             lobby=self.lobby(live),
             media=self.media, recording=self.recording_for(live),
-            seats=[self.seat_view(other) for other in self.seats.values()], chat=lines,
-            contacts=self.contacts(),
-            views={other.info.seat.id: other.view for other in self.seats.values() if other.view is not None},
+            seats=[self.seat_view(other) for other in self.seats.values()], chat=lines, chat_more=more,
+            contacts=self.contacts(), views=self.views_for(live),
         )
 
     @staticmethod
@@ -242,7 +250,7 @@ class Room:
         if missed is None:
             live.replay.acknowledge(mark)
             missed = live.replay.after(mark)
-        connection.send(s.encode(s.Welcome(
+        connection.welcome(s.encode(s.Welcome(
             v=s.VERSION, epoch=self.epoch, seat=live.info.seat.id, received=live.received,
             seq=hello.last_seq if resumed else mark, resumed=resumed,
             now=self.clock().isoformat(), ice=ice, snapshot=None if resumed else whole,
@@ -310,8 +318,8 @@ class Room:
                 self.seats[info.seat.id] = live = Live(info=info, lost_at=self.clock())
                 self.announce(live)
                 continue
-            was, hosted, live.info = live.info.seat.state, live.info.host, info
-            if info.seat.state is was and info.active and info.host is hosted:
+            was, live.info = live.info, info
+            if (info.seat.state, info.active, info.host) == (was.seat.state, was.active, was.host):
                 continue
             if info.seat.state is SeatState.REMOVED:
                 self.put_out(live, s.Close.REMOVED)
@@ -343,11 +351,22 @@ class Room:
         live.lost_at = self.clock()
         live.tab = ""
         live.replay = Replay()
+        live.undelivered.clear()                 # numbers of the former replay
         self.announce(live, gone=True, reason=why.value)
         self.expelled(self, live)
 
     def of_membership(self, membership: MembershipId) -> Live | None:
         return next((live for live in self.seats.values() if live.info.seat.membership == membership), None)
+
+
+def _newest(lines: Sequence[meeting_view.Line]) -> Sequence[meeting_view.Line]:
+    """The last of them, as many as a snapshot holds; at least one."""
+    size = 0
+    for at, line in enumerate(reversed(lines)):
+        size += len(line.message.text.encode())
+        if at and (at == CHAT_HISTORY or size > CHAT_BYTES):
+            return lines[len(lines) - at:]
+    return lines
 
 
 def _lobby(view: meeting_view.RoomView) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from consult import attending, meeting_view
+from consult.errors import NotFound
 from consult.model import ConsultationId, SeatState, SessionId
 from consult.people import Actor, MembershipId
 from server.settings import Settings
@@ -24,6 +25,7 @@ LOG = logging.getLogger("huizhen.room")
 GRACE = timedelta(seconds=5)          # a socket away for longer leaves a gap in the attendance
 FLOOD_REST = 3.0                      # seconds until whoever flooded a room is let into it again
 KEEP_EMPTY = timedelta(minutes=10)    # an empty room's memory
+LATE_LINES = timedelta(seconds=60)    # a chat line may be committed so long after its time
 RECHECK = timedelta(seconds=60)       # rows are read again even if nobody said that they changed
 
 
@@ -47,9 +49,13 @@ class Rooms:
             room = self.rooms.get(session)
             if room is None:
                 view = await self.services.read(meeting_view.room_rows, session=session)
-                said = await self.services.read(meeting_view.recent_messages, session=session)
+                now = self.clock()
+                said = await self.services.read(
+                    meeting_view.recent_messages, session=session, since=now - LATE_LINES
+                )
                 room = Room(view, services=self.services, clock=self.clock)
                 room.said.update(line.message.id for line in said)
+                room.heard = now
                 self.rooms[session] = room
                 self.follow(f"consultation:{view.session.consultation}")
                 self.made(room)
@@ -75,6 +81,10 @@ class Rooms:
         await room.refresh()
         live = room.seats[seat.id]
         async with live.lock:
+            if live.info.seat.state is SeatState.REMOVED:
+                raise attending.SeatRemoved      # while the seat was being taken
+            if not live.info.active:
+                raise NotFound
             if live.info.seat.state is SeatState.LOST:
                 await self.services.run(attending.seat_back, seat=seat.id)
                 await room.refresh()
@@ -109,9 +119,14 @@ class Rooms:
         """Rows of a consultation changed, perhaps elsewhere (a page, a service): read them again, pass on new chat."""
         for room in [x for x in self.rooms.values() if x.view.session.consultation == consultation]:
             await room.refresh()
-            lines = await self.services.read(meeting_view.recent_messages, session=room.session) if chat else ()
-            for line in lines:
-                room.say(line.message, line.name, author_too=True)
+            if chat:
+                until = self.clock()
+                lines = await self.services.read(
+                    meeting_view.recent_messages, session=room.session, since=room.heard - LATE_LINES
+                )
+                room.heard = until
+                for line in lines:
+                    room.say(line.message, line.name, author_too=True)
 
     async def revoked(self, memberships: Iterable[MembershipId], consultation: ConsultationId) -> None:
         """An assignment ended: the sockets close now, the other browsers close their peer connections, rows follow."""
@@ -122,6 +137,14 @@ class Rooms:
                     room.put_out(live, s.Close.REVOKED)
             await self.services.run(attending.evict, consultation=consultation, memberships=ended)
             await room.refresh()
+
+    def logins_ended(self, ends: Callable[[str, Actor], bool]) -> None:
+        """Seats whose line is away have no socket that could be closed, but perhaps media."""
+        for room in self.rooms.values():
+            for live in room.seats.values():
+                if live.actor is not None and not live.connected and ends(live.login, live.actor):
+                    live.actor = None            # once
+                    room.put_out(live, s.Close.REVOKED)
 
     async def beat(self) -> None:
         """Once a second: sockets that have been quiet are asked for a sign of life, half-open ones given up."""

@@ -46,6 +46,7 @@ async def live_rooms(app: web.Application) -> AsyncIterator[None]:
     subscription = hub.subscribe((), size=1024)
     rooms.follow = subscription.topics.add
     rooms.unfollow = subscription.topics.discard
+    app[keys.STREAMS].told = rooms.logins_ended
 
     def revoked(memberships: frozenset[MembershipId], consultation: ConsultationId) -> None:
         tasks.once("rooms_revoke", rooms.revoked(memberships, consultation))

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from consult import attending
 from consult import model as m
 from server.media.backend import MediaError, Passed
 from server.media.seating import Seating
@@ -178,3 +179,15 @@ async def test_after_a_restart_a_room_that_the_relay_carries_is_on_it_from_the_f
     welcome = await doctor.hello()
     assert welcome["snapshot"]["media"] == {"topology": "relay", "generation": "one"}
     assert expert.seat in {x["seat"] for x in welcome["snapshot"]["seats"]}
+
+
+async def test_a_session_that_ended_while_nobody_looked_is_taken_off_the_relay(hall):
+    doctor, _, _ = await three(hall)
+    await doctor.call("offer", to="relay", pc="pc", sdp=SDP)
+    hall.restart()
+    attending.finish_session(hall.world.uow, actor=hall.world["doctor"], session=m.SessionId(hall.session))
+    on_relay(hall)
+    await doctor.connect()
+    assert (await doctor.hello())["snapshot"]["media"]["topology"] == "direct"
+    await settled(hall)
+    assert hall.session not in hall.backend.rooms

@@ -6,6 +6,7 @@ import pytest
 
 from consult import attending
 from consult import model as m
+from consult import people as o
 from server.signalling import schema
 from tests.realtime.world import CASE, Hall, closed_with
 
@@ -68,6 +69,65 @@ class TestSeats:
         hall.restart()
         again = await hall.browser("colleague").connect()
         assert (await again.hello())["code"] == "removed"
+
+    async def test_a_removal_is_told_once(self, hall: Hall):
+        doctor, expert = await hall.both()
+        hall.world.invite("colleague")
+        guest = await hall.browser("colleague").connect()
+        await guest.hello()
+        await expert.call("admit", seat=guest.seat)
+        await expert.call("remove", seat=guest.seat)
+        for at in range(3):
+            await doctor.call("chat", client_id=f"c{at}", text="继续")
+            await hall.rooms.changed(CASE)
+        gone = [x for x in await doctor.quiet() if x["type"] == "presence" and x["gone"]]
+        assert [x["seat"]["seat"] for x in gone] == [guest.seat]
+
+    async def test_who_is_removed_while_sitting_down_gets_no_welcome(self, hall: Hall):
+        _, expert = await hall.both()
+        hall.world.invite("colleague")
+        guest = await hall.browser("colleague").connect()
+        take = attending.take_seat
+
+        def removed_meanwhile(uow, **given):
+            seat = take(uow, **given)
+            attending.remove_seat(uow, actor=hall.world["expert"], seat=seat.id)
+            return seat
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(attending, "take_seat", removed_meanwhile)
+            assert (await guest.hello())["code"] == "removed"
+        await expert.quiet()
+
+    async def test_nobody_is_shown_a_view_before_being_admitted(self, hall: Hall):
+        _, expert = await hall.both()
+        await expert.call("snapshot", body={"study": "1.2.3"})
+        hall.world.invite("colleague")
+        guest = await hall.browser("colleague").connect()
+        assert (await guest.hello())["snapshot"]["views"] == {}
+        await expert.call("admit", seat=guest.seat)
+        await guest.drop()
+        hall.restart()
+        await expert.connect()
+        await expert.hello()
+        await expert.call("snapshot", body={"study": "1.2.3"})
+        await guest.connect()
+        assert (await guest.hello())["snapshot"]["views"] == {expert.seat: {"study": "1.2.3"}}
+
+    async def test_a_room_takes_sixteen_and_keeps_the_chairs_of_its_own_doctors(self, hall: Hall):
+        expert = await hall.browser("expert").enter()
+        seats = []
+        for at in range(15):
+            one = hall.world.person(f"guest-{at}", "clinic", o.Role.TECHNICIAN)
+            hall.world.invite(one)
+            seats.append((await (await hall.browser(one).connect()).hello())["seat"])
+        for seat in seats[:13]:
+            attending.admit(hall.world.uow, actor=hall.world["expert"], seat=m.SeatId(seat))
+        assert (await expert.call("admit", seat=seats[13]))["type"] == "ack"
+        assert (await expert.call("admit", seat=seats[14]))["code"] == "full"
+        doctor = await hall.browser("doctor").enter()
+        assert hall.seat("doctor").state is m.SeatState.IN
+        await doctor.quiet()
 
     async def test_a_locked_room_takes_nobody_new(self, hall: Hall):
         _, expert = await hall.both()
@@ -132,6 +192,22 @@ class TestReplay:
         welcome = await doctor.hello()
         assert welcome["resumed"] is False
         assert {x["seat"] for x in welcome["snapshot"]["seats"]} == {doctor.seat, expert.seat}
+
+    async def test_a_long_chat_and_large_views_keep_nobody_out(self, hall: Hall):
+        doctor, expert = await hall.both()
+        for browser in (doctor, expert):
+            await browser.call("snapshot", body={"drawn": "x" * 32_000})
+        for at in range(80):
+            attending.send_message(
+                hall.world.uow, actor=hall.world["doctor"], consultation=CASE, client_id=f"c{at}", text="字" * 4000
+            )
+        hall.rooms.rooms[hall.session].seats[doctor.seat].view = {"drawn": "x" * 300_000}      # ten seats' worth
+        await expert.drop()
+        again = await hall.browser("expert").connect()
+        whole = (await again.hello())["snapshot"]
+        assert whole["chat_more"] is True
+        assert [x["client_id"] for x in whole["chat"]] == [f"c{at}" for at in range(75, 80)]
+        assert (await again.call("hand", up=True))["type"] == "ack"
 
     async def test_a_new_epoch_begins_with_a_snapshot_in_the_same_session_and_seat(self, hall: Hall):
         doctor, expert = await hall.both()
@@ -278,6 +354,20 @@ class TestRevocation:
         assert (await doctor.expect("presence", gone=True))["reason"] == "revoked"
         again = await hall.browser("expert").connect()
         assert (await again.hello())["seat"] == expert.seat
+
+
+    async def test_an_ended_login_whose_line_is_away_loses_its_media_too(self, hall: Hall):
+        doctor, expert = await hall.both()
+        await expert.drop()
+        await doctor.expect("presence")
+        expelled = []
+        hall.rooms.rooms[hall.session].expelled = lambda _room, live: expelled.append(live.info.seat.id)
+        hall.rooms.logins_ended(lambda login, _actor: login == "login-doctor")
+        assert expelled == []                              # a socket that is here is closed by itself
+        hall.rooms.logins_ended(lambda login, _actor: login == "login-expert")
+        hall.rooms.logins_ended(lambda login, _actor: login == "login-expert")
+        assert expelled == [expert.seat]
+        assert (await doctor.expect("presence", gone=True))["reason"] == "revoked"
 
 
 class TestFinish:

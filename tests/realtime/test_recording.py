@@ -221,6 +221,19 @@ async def test_a_withdrawal_that_the_store_does_not_take_stops_the_writing_all_t
     assert studio.row().recording.stage is Stage.WITHHELD
 
 
+async def test_a_withdrawal_of_nobody_is_refused_and_bars_nothing(studio):
+    doctor, expert = await recording(studio)
+    refused = await expert.call("record_answer", person="nobody", answer="withdrawn", words=WORDS)
+    assert refused["code"] == "malformed"
+    assert studio.recorded == {doctor.seat, expert.seat}
+    assert (await phase(doctor, "running"))["seats"]
+    studio.services.failing = 1                                          # one who means it, one who does not
+    assert (await doctor.call("record_answer", person="p", answer="withdrawn", words=WORDS))["code"] == "unavailable"
+    await expert.call("record_answer", person="nobody", answer="withdrawn", words=WORDS)
+    await doctor.call("record_answer", person="self", answer="given", words=WORDS)
+    assert studio.recorded is None
+
+
 async def test_after_a_restart_it_goes_on_only_when_the_rows_were_read_and_all_are_back(studio):
     doctor, expert = await recording(studio)
     studio.restart()

@@ -45,11 +45,30 @@ class World:
             consultation=CASE, membership=self[name].membership, part=m.Part.GUEST, since=self.uow.now
         ))
 
+    def person(self, key: str, place: str, role: o.Role) -> str:
+        """One more of them, by name."""
+        add_person(self.uow, self.actors, key, key, place, role)
+        return key
+
     def state(self) -> m.State:
         return self.uow.consultations.get(CASE).state
 
     def put(self, **changes: Any) -> None:
         self.uow.consultations.save(replace(self.uow.consultations.get(CASE), **changes))
+
+
+def add_person(
+    uow: FakeUnitOfWork, actors: dict[str, o.Actor], key: str, name: str, place: str, role: o.Role
+) -> None:
+    """Somebody who works at a place."""
+    staff, member = o.StaffId(f"s-{key}"), o.MembershipId(f"m-{key}")
+    uow.people.add_staff(o.Staff(id=staff, login=key, name=name, title="主任医师", phone=f"138-{key}"))
+    uow.people.add_membership(o.Membership(
+        id=member, staff=staff, organisation=o.OrganisationId(place), role=role
+    ))
+    actors[key] = o.Actor(
+        membership=member, staff=staff, organisation=o.OrganisationId(place), role=role, name=name
+    )
 
 
 def make_world(*, state: m.State = m.State.CHECKED_IN, urgency: m.Urgency = m.Urgency.ROUTINE) -> World:
@@ -71,16 +90,7 @@ def make_world(*, state: m.State = m.State.CHECKED_IN, urgency: m.Urgency = m.Ur
         ("second", "林舟", "hospital", o.Role.EXPERT),
         ("stranger", "何远", "elsewhere", o.Role.EXPERT),
     ]:
-        uow.people.add_staff(o.Staff(
-            id=o.StaffId(f"s-{key}"), login=key, name=name, title="主任医师", phone=f"138-{key}"
-        ))
-        uow.people.add_membership(o.Membership(
-            id=o.MembershipId(f"m-{key}"), staff=o.StaffId(f"s-{key}"), organisation=o.OrganisationId(place), role=role
-        ))
-        actors[key] = o.Actor(
-            membership=o.MembershipId(f"m-{key}"), staff=o.StaffId(f"s-{key}"),
-            organisation=o.OrganisationId(place), role=role, name=name,
-        )
+        add_person(uow, actors, key, name, place, role)
     uow.patients.add(p.Patient(
         id=p.PatientId("p-1"), name="测试患者", sex=p.Sex.MALE, birth_date=date(1960, 1, 1),
         registered_by=o.OrganisationId("clinic"), created_at=NOON,

@@ -71,7 +71,10 @@ async def recorded(app, city, clock, monkeypatch):
         assert keep_moments(uow, session=session, recording=identity, moments=moments, sign=shelf.sign) == 2
 
     await work.run(show)
-    clock.advance(seconds=30)
+    clock.advance(seconds=31)
+    await work.run(
+        attending.send_message, actor=city.expert, consultation=case, client_id="d", text="录完了再说", session=session
+    )
     await work.run(attending.finish_session, actor=city.doctor, session=session)
     place = shelf.path(identity).parent
     place.mkdir(parents=True)

@@ -1,6 +1,6 @@
 // The chat: stored before it is shown as sent, marked when it reached the other browser, never lost by a reconnect.
 import { t } from '../i18n.js';
-import { el, icon } from '../ui.js';
+import { busy, el, icon } from '../ui.js';
 
 const CLOCK = new Intl.DateTimeFormat('sv', { hour: '2-digit', minute: '2-digit' });
 const REFUSED = {
@@ -10,9 +10,9 @@ const REFUSED = {
 };
 
 export class Chat {
-  /** me: own membership. send(clientId, text): promise of {id, at}. onUnread(count). */
-  constructor({ root, me, send, onUnread }) {
-    Object.assign(this, { root, me, send, onUnread });
+  /** me: own membership. send(clientId, text): promise of {id, at}. earlier(): promise of all lines. onUnread(count). */
+  constructor({ root, me, send, earlier, onUnread }) {
+    Object.assign(this, { root, me, send, earlier, onUnread });
     this.lines = new Map(); // client_id → {line, node}
     this.arrived = new Set(); // ids that reached the other before our own acknowledgement came
     this.unread = 0;
@@ -26,7 +26,8 @@ export class Chat {
       event.preventDefault();
       this.submit();
     });
-    root.append(this.empty, this.list, form);
+    this.more = el('button', { class: 'button button-quiet button-small', type: 'button', hidden: true, onclick: () => busy(this.more, () => this.whole()) }, t('更早的消息'));
+    root.append(this.empty, this.more, this.list, form);
   }
 
   submit() {
@@ -76,9 +77,21 @@ export class Chat {
     }
   }
 
-  history(lines) {
+  /** more: there are earlier lines than these. */
+  history(lines, more = false) {
     for (const line of lines) this.put(line);
+    this.more.hidden = !more;
     this.list.scrollTop = this.list.scrollHeight;
+  }
+
+  /** All that was said, in its order; what one reads stays where it is. */
+  async whole() {
+    const lines = await this.earlier();
+    const below = this.list.scrollHeight - this.list.scrollTop;
+    for (const line of lines) this.put(line);
+    this.list.prepend(...lines.map((line) => this.lines.get(line.client_id).node));
+    this.more.hidden = true;
+    this.list.scrollTop = this.list.scrollHeight - below;
   }
 
   show(visible) {

@@ -43,7 +43,7 @@ export async function chooseLine({ choice, limit, used, onChoice }) {
     body: [
       field('line-mode', t('画面与语音'), MODES, choice.mode, (mode) => words[mode], (mode) => change({ mode })),
       field('line-limit', t('流量上限'), LIMITS, choice.kbps, (kbps) => (kbps ? t('每秒 {n} 千比特', { n: kbps }) : t('不限')), (kbps) => change({ kbps: Number(kbps) })),
-      limit && el('p', { class: 'hint', id: 'line-place' }, t('本机构限定每个席位每秒 {n} 千比特。', { n: limit })),
+      limit > 0 && el('p', { class: 'hint', id: 'line-place' }, t('本机构限定每个席位每秒 {n} 千比特。', { n: limit })),
       el('p', { class: 'hint' }, t('本次会诊已发送 {sent} MB，已接收 {received} MB。', { sent: megabytes(used.sent), received: megabytes(used.received) })),
     ],
   });

@@ -237,7 +237,7 @@ function welcome(message) {
     room.lobby = whole.lobby;
     room.way = whole.media;
     tellParts('snapshot', whole);
-    chat.history(whole.chat);
+    chat.history(whole.chat, whole.chat_more);
     if (whole.ended_at) {
       ended(whole.ended_at);
       return;
@@ -295,6 +295,7 @@ function join(session, precheck, spare = null) {
   chat = new Chat({
     root: $('panel-chat'), me,
     send: (clientId, text) => signalling.send('chat', { client_id: clientId, text }),
+    earlier: async () => (await api('GET', `/api/consultations/${data.consultation}/messages`)).messages,
     onUnread: (count) => { $('unread').hidden = !count; $('unread').textContent = String(count); },
   });
   chat.show(tabbed.current() === 'chat');
