@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from playwright.async_api import Browser, Page
 
@@ -28,6 +28,7 @@ CUT = 12.0
 REST = 6.0                      # between two cuts of one call
 NEVER = 45.0                    # seconds that a return is waited for
 ANEW = 9999.0                   # packets lost where the connection did not outlive it
+Calls: TypeAlias = tuple[tuple[str, Callable[[Stage, Browser], Coroutine[Any, Any, Pages]]], ...]
 SETTLE = 0.5                    # what was in flight at the relay's death has been played by then
 BACK = f"""(limit) => new Promise((resolve) => {{ const begun = performance.now(); const found = {{audio: 0, video: 0}};
   let first = null; const read = async () => {{ const now = {{sound: 0, frames: 0}};
@@ -104,10 +105,15 @@ async def direct_again(stage: Stage) -> None:
     stage.app[ROOMS].rooms.clear()
 
 
-async def restart_rows(stage: Stage, browser: Browser, diary: Diary, *, runs: int) -> list[Row]:
-    """The web server goes and comes in a call: packets lost until two seconds later; when the sockets are back."""
+async def restart_rows(
+    stage: Stage, browser: Browser, diary: Diary, *, runs: int, calls: Calls = ()
+) -> list[Row]:
+    """The web server goes and comes in a call: packets lost until two seconds later; when the sockets are back.
+
+    `calls`: between browsers and by the packet relay, unless others are named.
+    """
     rows = []
-    for name, begin in (("peer to peer", our_call), ("relay", relayed_call)):
+    for name, begin in calls or (("peer to peer", our_call), ("relay", relayed_call)):
         lost, returned = [], []
         pages = await begin(stage, browser)
         for number in range(runs):
@@ -202,15 +208,17 @@ async def tidy(stage: Stage, proxy: UdpProxy, gate: TcpGate) -> None:
 
 
 @asynccontextmanager
-async def stage_of_its_own(folder: Path, browser: Browser, *, ice: Ice | None = None) -> AsyncIterator[Stage]:
+async def stage_of_its_own(
+    folder: Path, browser: Browser, *, ice: Ice | None = None, media: Media | None = None
+) -> AsyncIterator[Stage]:
     """A server whose relay, which would outlive it, ends with it."""
-    media = Media(port=0, addresses=("127.0.0.1",))
+    media = media or Media(port=0, addresses=("127.0.0.1",))
     folder.mkdir(exist_ok=True)
     stage = None
     try:
         async with open_stage(folder, Passwords(), browser, ice=ice, media=media) as (stage, _):
             yield stage
     finally:
-        if stage is not None and (pid := seating(stage).backend.pid):
+        if stage is not None and (pid := getattr(seating(stage).backend, "pid", 0)):     # a Janus is somebody else's
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

@@ -1,7 +1,7 @@
 """Calls to measure: our room, and two bare pages with Chrome's defaults, over the same relay behind the same proxy.
 
 What counts is what the receiver made up: concealed less silent concealed samples, of all (W3C webrtc-stats §8.3), in
-the worse direction.
+the worse direction; both are printed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ SENTENCE = (
 WARM = 5.0                      # seconds of a good line first: the picture has its full size
 # The connection that carries media, whichever page this is.
 PEER = """window.room
-  ? (window.room.group?.showing ? window.room.group.relay.pc : window.room.call?.peer.pc) : window.peer"""
+  ? (window.room.group?.showing ? window.room.group.relay.down ?? window.room.group.relay.pc
+    : window.room.call?.peer.pc) : window.peer"""
 HEARD = f"""async () => {{
   const all = {{samples: 0, made: 0, frames: 0, energy: 0, lost: 0, held: 0, emitted: 0, rtt: 0}};
   const pc = {PEER};
@@ -68,13 +69,15 @@ class Heard:
 
     all: float
     later: float
+    ways: tuple[float, float]   # the later part at each receiver: the first page, the second
     frames: int                 # pictures decoded in the worse direction
     energy: float               # of the sound that was heard, in the worse direction
     held: float                 # seconds that sound waited before it was played, in the worse direction
     rtt: tuple[float, float]    # seconds, of each side's path
 
     def text(self) -> str:
-        return f"{self.all:6.1%} {self.later:6.1%} {self.frames:4d} pictures"
+        one, two = self.ways
+        return f"{self.all:6.1%}, later {one:.1%} and {two:.1%}, {self.frames:4d} pictures"
 
 
 class Diary:
@@ -106,9 +109,10 @@ async def listen(pages: Pages, proxy: UdpProxy, profile: str, *, seconds: float,
     await asyncio.sleep(seconds - later)
     last = [await page.evaluate(HEARD) for page in pages]
     proxy.set("clean")
+    there, back = (share(a, b) for a, b in zip(middle, last, strict=True))
     return Heard(
         all=max(share(a, b) for a, b in zip(first, last, strict=True)),
-        later=max(share(a, b) for a, b in zip(middle, last, strict=True)),
+        later=max(there, back), ways=(there, back),
         frames=min(b["frames"] - a["frames"] for a, b in zip(first, last, strict=True)),
         energy=min(b["energy"] - a["energy"] for a, b in zip(first, last, strict=True)),
         held=max(waited(a, b) for a, b in zip(middle, last, strict=True)),

@@ -23,8 +23,9 @@ from bench import breaks, rooming
 from bench.calls import Diary, Heard, bare_call, our_call, over_line, speech
 from bench.common import Row, median, show
 from bench.impair import TcpGate, UdpProxy, bad_network
-from server.settings import Ice
+from server.settings import Ice, Media
 from tests.chromium import CAMERA, Chromium
+from tests.media.janus_server import running_janus
 from tests.needs import need_program
 from tests.realtime.stage import Stage
 
@@ -42,12 +43,11 @@ class Line:
     whole: float | None = None
     later: float = LATER
     window: float = WINDOW
-    beside: bool = False        # the issue names default Chrome as its peer: as many runs of both
 
 
 LINES = {
-    "thin64": Line(goal=0.01, whole=0.05, window=30.0, beside=True),   # long enough to climb in vain
-    "loss20": Line(goal=0.04, later=15.0, beside=True),      # the goal is that of the rung it comes to
+    "thin64": Line(goal=0.01, whole=0.05, window=30.0),   # long enough to climb in vain
+    "loss20": Line(goal=0.04, later=15.0),      # the goal is that of the rung it comes to
     "thin250": Line(goal=0.005),
     "far": Line(goal=0.01),
     "satellite": Line(goal=0.02),
@@ -72,10 +72,8 @@ async def line_rows(bench: Bench, profile: str) -> list[Row]:
     line = LINES[profile]
     ours: list[Heard] = []
     bare: list[Heard] = []
-    for run in range(bench.runs):
+    for _ in range(bench.runs):
         for name, begin, into in (("bare", bare_call, bare), ("room", our_call, ours)):
-            if name == "bare" and run and not line.beside:
-                continue
             heard = await over_line(
                 bench.stage, bench.browser, bench.proxy, profile, name=name, begin=begin, diary=bench.diary,
                 seconds=line.later + line.window / (2 if bench.quick else 1), later=line.later,
@@ -88,9 +86,11 @@ async def line_rows(bench: Bench, profile: str) -> list[Row]:
     def note(of: Callable[[Heard], float]) -> str:
         return f"default Chrome {median([of(x) for x in bare]):.1%}" if bare else ""
 
+    one, two = (median([x.ways[way] for x in ours]) for way in (0, 1))
     rows = [Row(
         name=f"{profile}: sound made up from {line.later:.0f} s after the change", unit="%",
-        ours=median([x.later for x in ours]) * 100, goal=line.goal * 100, note=note(lambda x: x.later),
+        ours=median([x.later for x in ours]) * 100, goal=line.goal * 100,
+        note=f"each way {one:.1%} and {two:.1%}; {note(lambda x: x.later)}",
     )]  # fmt: skip
     if line.whole is not None:
         rows.append(Row(
@@ -114,6 +114,16 @@ async def broken_rows(bench: Bench, folder: Path, part: Callable[..., Coroutine[
         return await part(stage, bench.browser, bench.diary, runs=bench.runs)
 
 
+async def janus_rows(bench: Bench, folder: Path) -> list[Row]:
+    """The web server restarted under a room that Debian's Janus forwards."""
+    async with running_janus(folder / "its") as janus:
+        media = Media(backend="janus", janus_url=janus.url, janus_secret_file=str(janus.secret_file))
+        async with breaks.stage_of_its_own(folder, bench.browser, media=media) as stage:
+            return await breaks.restart_rows(
+                stage, bench.browser, bench.diary, runs=bench.runs, calls=(("Janus", breaks.relayed_call),)
+            )
+
+
 def parts(bench: Bench, folder: Path) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
     """By the name that --only takes, in the order of the table."""
     where = (bench.stage, bench.browser, bench.proxy)
@@ -122,12 +132,13 @@ def parts(bench: Bench, folder: Path) -> dict[str, Callable[[], Coroutine[Any, A
         **{name: lambda name=name: line_rows(bench, name) for name in LINES},  # type: ignore[misc]
         "cut": lambda: breaks.cut_rows(*where, bench.gate, bench.diary, runs=1 if bench.quick else 10),
         "restart": lambda: broken_rows(bench, folder / "restart", breaks.restart_rows),
+        "janus": lambda: janus_rows(bench, folder / "janus"),
         "killed": lambda: broken_rows(bench, folder / "killed", breaks.killed_rows),
         "relay5": lambda: breaks.relay_rows(*where, bench.diary, runs=bench.runs, seconds=WINDOW),
     }
 
 
-NAMES = ("first", *LINES, "cut", "restart", "killed", "relay5")
+NAMES = ("first", *LINES, "cut", "restart", "janus", "killed", "relay5")
 
 
 async def measure(folder: Path, *, quick: bool, runs: int, only: frozenset[str], diary: Diary) -> list[Row]:
