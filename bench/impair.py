@@ -1,10 +1,10 @@
 """Bad networks without root: a UDP proxy before the TURN server and a TCP gate before the web server.
 
-Two browsers that may only use relayed paths send everything through the proxy. What a browser sends is impaired on its
-way to the relay, what the relay sends passes untouched: between two relayed browsers each datagram meets exactly one
-impaired leg, so a profile holds end to end, per direction. Ends are told apart by their TURN user name (RFC 8489
-§14.3), since one browser opens several sockets and all of them share its line. A datagram counts 28 bytes more than it
-carries (IPv4 and UDP headers).
+Two browsers that may only use relayed paths send everything through the proxy. What a browser sends is impaired on
+its way to the relay, what the relay sends passes untouched (but for a cut, which cuts both): between two relayed
+browsers each datagram meets exactly one impaired leg, so a profile holds end to end, per direction. Ends are told
+apart by their TURN user name (RFC 8489 §14.3), since one browser opens several sockets and all of them share its
+line. A datagram counts 28 bytes more than it carries (IPv4 and UDP headers).
 """
 
 from __future__ import annotations
@@ -175,9 +175,14 @@ class UdpProxy(asyncio.DatagramProtocol):
         elif not flow.up.is_closing():
             flow.up.sendto(data)
 
+    def _return(self, data: bytes, addr: tuple[str, int]) -> None:
+        """What the relay sends; nothing of it while the line is cut."""
+        if self._loop.time() - self._since >= self.profile.cut:
+            self.down.sendto(data, addr)
+
     async def _open(self, flow: Flow, addr: tuple[str, int]) -> None:
         flow.up, _ = await self._loop.create_datagram_endpoint(
-            lambda: Back(lambda data: self.down.sendto(data, addr)), remote_addr=self.relay
+            lambda: Back(lambda data: self._return(data, addr)), remote_addr=self.relay
         )
         for data in flow.waiting:
             flow.up.sendto(data)

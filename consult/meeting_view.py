@@ -15,7 +15,9 @@ PRINCIPALS = frozenset({m.Part.REFERRING, m.Part.EXPERT, m.Part.CHAIR, m.Part.RE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeatInfo:
-    """A seat with the words others see. `active`: still takes part. `host`: may admit, remove, lock."""
+    """A seat with the words others see. `active`: still takes part. `host`: may admit, remove, lock. `kbps`: what its
+    place allows a seat, 0: any.
+    """
 
     seat: m.Seat
     name: str
@@ -23,6 +25,7 @@ class SeatInfo:
     organisation: str
     host: bool
     active: bool
+    kbps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +101,7 @@ def room_rows(uow: UnitOfWork, *, session: m.SessionId) -> RoomView:
         staff, organisation = who.of(seat.membership)
         infos.append(SeatInfo(
             seat=seat, name=same(staff.name), title=same(staff.title), organisation=same(organisation.short_name),
-            host=seat.membership in chairing,
+            host=seat.membership in chairing, kbps=organisation.room_kbps,
             # A guest's part ends with the session; they are told that it is over, not that they were put out.
             active=staff.active and (
                 (seat.membership, seat.part) in taking_part or (over and seat.part is m.Part.GUEST)

@@ -15,13 +15,15 @@ class MediaError(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passed:
     """What a seat is sent of the others' pictures: `rung` video (all), small (one), stills or audio; `sees`: whose, on
-    a low rung; `thin`: its own small picture is needed; `busy`: the relay has no room for pictures at present.
+    a low rung; `thin`: its own small picture is needed; `busy`: the relay has no room for pictures at present;
+    `chosen`: it is no more because no more is wanted.
     """
 
     rung: str
     sees: str
     thin: bool
     busy: bool
+    chosen: bool = False
 
 
 class MediaBackend(Protocol):
@@ -59,10 +61,12 @@ class MediaBackend(Protocol):
         """
 
     def heard(
-        self, room: str, seat: str, *, heard: Mapping[str, float], loss: float | None, kbps: float | None, wants: str
+        self, room: str, seat: str, *, heard: Mapping[str, float], loss: float | None, kbps: float | None, wants: str,
+        most: str = "video", cap: int = 0,
     ) -> None:
         """A second of what a seat receives: made-up share (0 to 1) of each other seat's sound, share of packets lost,
-        kbit/s, and the seat whose picture matters most to it.
+        kbit/s, and the seat whose picture matters most to it. `most`: the best rung that it wants; `cap`: kbit/s that
+        it may be sent, 0: any.
         """
 
     async def answered(self, room: str, seat: str, *, pc: str, sdp: str) -> None:

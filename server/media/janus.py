@@ -121,7 +121,8 @@ class Janus:
                 self._take(room, seat, await client.message(held.down, {"request": "configure", "restart": True}))
 
     def heard(
-        self, room: str, seat: str, *, heard: Mapping[str, float], loss: float | None, kbps: float | None, wants: str
+        self, room: str, seat: str, *, heard: Mapping[str, float], loss: float | None, kbps: float | None, wants: str,
+        most: str = "video", cap: int = 0,
     ) -> None:
         held, wish = self._seat(room, seat), self._wish(room, seat)
         if held is None:
@@ -132,10 +133,12 @@ class Janus:
             self.on_offer(room, seat, str(held.down), held.offer)
         wish.wants = wants
         report = Report(concealed=max(heard.values(), default=None), loss=loss, kbps=kbps)
-        if climbed(wish, report, len(held.hears), 1000 * now):
+        if climbed(wish, report, len(held.hears), 1000 * now, most=most, cap=cap):
             LOG.info("media rung", extra={"session": room, "seat": seat, "rung": wish.rung})
             seen = sees(wish) if wish.rung == "small" else ""
-            self.on_passed(room, seat, Passed(rung=wish.rung, sees=seen, thin=False, busy=False))
+            self.on_passed(room, seat, Passed(
+                rung=wish.rung, sees=seen, thin=False, busy=False, chosen=wish.ladder.chosen
+            ))  # fmt: skip
         self._shape_soon(room, seat)
 
     def tiles(self, room: str, seat: str, heights: Mapping[str, int]) -> None:

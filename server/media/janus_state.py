@@ -120,11 +120,17 @@ def chosen(line: Line, wish: Wish) -> tuple[bool, int]:
     return wish.ladder.rung == "small" and line.seat == sees(wish), 0
 
 
-def climbed(wish: Wish, report: Report, others: int, now: float) -> bool:
-    """A second's report of a seat that hears so many others; True where something else is to be sent from here on."""
-    before, voices = wish.rung, SPEECH * others
-    wish.ladder.hear(report, (voices + PICTURE * others, voices + SMALL, voices + STILLS, voices), now)
-    return wish.rung != before
+def climbed(
+    wish: Wish, report: Report, others: int, now: float, *, most: str = "video", cap: int = 0
+) -> bool:
+    """A second's report of a seat that hears so many others, and what it wants at most (the best rung, kbit/s); True
+    where something else is to be sent or said from here on.
+    """
+    before, voices = (wish.rung, wish.ladder.chosen), SPEECH * others
+    needs = (voices + PICTURE * others, voices + SMALL, voices + STILLS, voices)
+    wish.ladder.limit(most=most, cap=cap, needs=needs)
+    wish.ladder.hear(report, needs, now)
+    return (wish.rung, wish.ladder.chosen) != before
 
 
 def lines_of(streams: Sequence[Mapping[str, Any]], before: Mapping[str, Line]) -> dict[str, Line]:

@@ -86,10 +86,13 @@ class PacketRelay:
         """There is one picture and one small one: `wants` says whose is small."""
 
     def heard(
-        self, room: str, seat: str, *, heard: Mapping[str, float], loss: float | None, kbps: float | None, wants: str
+        self, room: str, seat: str, *, heard: Mapping[str, float], loss: float | None, kbps: float | None, wants: str,
+        most: str = "video", cap: int = 0,
     ) -> None:
         if self._writer is not None:            # nobody waits for its answer: the next second's report follows
-            told = m.Heard(id=0, room=room, seat=seat, heard=dict(heard), loss=loss, kbps=kbps, wants=wants)
+            told = m.Heard(
+                id=0, room=room, seat=seat, heard=dict(heard), loss=loss, kbps=kbps, wants=wants, most=most, cap=cap
+            )
             self._writer.write(m.frame(told))
 
     async def leave(self, room: str, seat: str) -> None:
@@ -236,7 +239,10 @@ class PacketRelay:
                 if isinstance(message, m.Up | m.Down):
                     LOG.info("media seat", extra={"session": message.room, "seat": message.seat})
                 elif isinstance(message, m.Passed):
-                    passed = Passed(rung=message.rung, sees=message.sees, thin=message.thin, busy=message.busy)
+                    passed = Passed(
+                        rung=message.rung, sees=message.sees, thin=message.thin, busy=message.busy,
+                        chosen=message.chosen,
+                    )
                     self.on_passed(message.room, message.seat, passed)
                 elif isinstance(message, m.RecordingEnded):
                     self._recording_over(message.room, message.recording, message.reason)

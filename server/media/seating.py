@@ -22,10 +22,14 @@ Once = Callable[[str, Coroutine[Any, Any, None]], None]
 
 
 class Seating:
-    """`rooms()`: every room of this process. `once(name, coroutine)`: runs it in the background, watched."""
+    """`rooms()`: every room of this process. `once(name, coroutine)`: runs it in the background, watched. `kbps`: what
+    the installation allows a seat, 0: any.
+    """
 
-    def __init__(self, backend: MediaBackend, *, rooms: Callable[[], list[Room]], once: Once) -> None:
-        self.backend, self._rooms, self._once = backend, rooms, once
+    def __init__(
+        self, backend: MediaBackend, *, rooms: Callable[[], list[Room]], once: Once, kbps: int = 0
+    ) -> None:
+        self.backend, self._rooms, self._once, self._kbps = backend, rooms, once, kbps
         self._moving: set[str] = set()
         backend.on_change = self.renew
         backend.on_passed = self.passed
@@ -93,14 +97,19 @@ class Seating:
         if room.media.topology != "direct":
             if message.tiles is not None:
                 self.backend.tiles(room.session, live.info.seat.id, message.tiles)
+            chosen = live.state or s.MediaState(n=1, mic=False, camera=False)
+            limits = filter(None, (chosen.kbps, live.info.kbps, self._kbps))    # of the person, the place, all of us
             self.backend.heard(
                 room.session, live.info.seat.id, heard=message.heard or {}, kbps=message.kbps, wants=message.wants,
                 loss=None if message.heard is None else message.loss,           # who chose pictures keeps them
+                most=chosen.most, cap=min(limits, default=0),
             )
 
     def passed(self, session: str, seat: str, passed: Passed) -> None:
         """A seat is sent something else than before: its browser says so, and sends small pictures where needed."""
-        self._to(session, seat, s.RelayLine(rung=passed.rung, sees=passed.sees, thin=passed.thin, busy=passed.busy))
+        self._to(session, seat, s.RelayLine(
+            rung=passed.rung, sees=passed.sees, thin=passed.thin, busy=passed.busy, chosen=passed.chosen
+        ))  # fmt: skip
 
     def offered(self, session: str, seat: str, pc: str, sdp: str) -> None:
         """What a seat receives is offered to its browser."""

@@ -232,12 +232,14 @@ class RelayOffer(ServerMessage, tag="relay_offer", kw_only=True, frozen=True):
 class RelayLine(ServerMessage, tag="relay_line", kw_only=True, frozen=True):
     """What the relay sends this seat of the others' pictures: `rung` video (all), small (one), stills or audio; `sees`:
     whose, on a low rung. `thin`: the seat's own small picture is needed. `busy`: the relay has no room for pictures.
+    `chosen`: it is no more because the seat, its place or the installation wants no more.
     """
 
     rung: str
     sees: str
     thin: bool
     busy: bool
+    chosen: bool
 
 
 class Finished(ServerMessage, tag="finished", kw_only=True, frozen=True):

@@ -84,7 +84,9 @@ async def media_relay(app: web.Application) -> AsyncIterator[None]:
     """The relay for three and more seats: an earlier process's is taken over, a new one begins with its first room."""
     settings, rooms = app[keys.SETTINGS], app[ROOMS]
     backend = janus(app) if settings.media.backend == "janus" else packet_relay(app)
-    seating = Seating(backend, rooms=lambda: list(rooms.rooms.values()), once=app[keys.TASKS].once)
+    seating = Seating(
+        backend, rooms=lambda: list(rooms.rooms.values()), once=app[keys.TASKS].once, kbps=settings.room.kbps
+    )
     rooms.made, rooms.handler.relay, rooms.handler.heard = seating.made, seating.offer, seating.heard
     if backend.topology == "janus":
         rooms.handler.reply, rooms.handler.renew = seating.reply, seating.restart

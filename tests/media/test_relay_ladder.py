@@ -38,6 +38,42 @@ def test_down_at_once_to_what_fits(report, rung):
     assert ladder.at == rung
 
 
+@pytest.mark.parametrize(("most", "cap", "rung"), [
+    ("video", 0, VIDEO), ("small", 0, SMALL), ("audio", 0, AUDIO), ("telephone", 0, AUDIO),
+    ("video", 700, VIDEO), ("video", 699, SMALL), ("video", 100, STILLS), ("video", 89, AUDIO), ("small", 5000, SMALL),
+    ("audio", 5000, AUDIO),
+])
+def test_no_more_is_passed_on_than_is_wanted_and_it_is_said_to_be_a_choice(most, cap, rung):
+    ladder = Ladder()
+    ladder.limit(most=most, cap=cap, needs=NEEDS)
+    assert (ladder.rung, ladder.chosen) == (RUNGS[rung], rung != VIDEO)
+    told = [ladder.hear(GOOD, NEEDS, second * 1000.0) for second in range(1, 60)]
+    assert not any(told)                                                # no trial of what nobody wants
+    ladder.limit(most="video", cap=0, needs=NEEDS)
+    assert (ladder.rung, ladder.chosen) == ("video", False)
+
+
+def test_a_poor_line_beneath_the_limit_still_takes_away_and_gives_back_no_more_than_the_limit():
+    ladder = Ladder()
+    ladder.limit(most="small", cap=0, needs=NEEDS)
+    ladder.hear(Report(concealed=0.3, loss=0.0, kbps=70), NEEDS, 1000)
+    assert (ladder.rung, ladder.chosen) == ("audio", False)
+    seen = set()
+    for second in range(4, 120):
+        ladder.hear(GOOD, NEEDS, second * 1000.0)
+        seen.add(ladder.rung)
+    assert (ladder.rung, ladder.chosen) == ("small", False)
+    assert "video" not in seen
+
+
+def test_pictures_that_weigh_now_more_now_less_than_the_limit_do_not_come_and_go():
+    ladder, told = Ladder(), []
+    for kbps in (620.0, 590.0, 610.0, 595.0, 470.0, 600.0, 601.0):
+        ladder.limit(most="video", cap=600, needs=(kbps, *NEEDS[1:]))
+        told.append(ladder.rung)
+    assert told == ["small", "small", "small", "small", "video", "video", "small"]
+
+
 def test_two_percent_is_borne_for_one_second_not_for_two():
     some = Report(concealed=0.03, loss=0.02, kbps=400)
     ladder = Ladder()

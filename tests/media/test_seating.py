@@ -1,6 +1,7 @@
 """Which rooms are on the relay and who may be: the third seat moves them, whoever goes loses the media at once."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from consult import attending
 from consult import model as m
 from server.media.backend import MediaError, Passed
 from server.media.seating import Seating
-from tests.realtime.world import SDP, Hall, make_world, turn_settings
+from tests.realtime.world import CASE, SDP, Hall, make_world, turn_settings
 
 
 class Backend:
@@ -75,7 +76,7 @@ def on_relay(hall: Hall) -> None:
         hall.tasks.add(task)
         task.add_done_callback(hall.tasks.discard)
 
-    seating = Seating(hall.backend, rooms=lambda: list(hall.rooms.rooms.values()), once=once)
+    hall.seating = seating = Seating(hall.backend, rooms=lambda: list(hall.rooms.rooms.values()), once=once)
     hall.rooms.made, hall.rooms.handler.relay = seating.made, seating.offer
     hall.rooms.handler.heard = seating.heard
 
@@ -120,18 +121,36 @@ async def test_the_relay_hears_what_a_seat_receives_and_its_browser_what_is_pass
                       "wants": third.seat})
     await doctor.call("hand", up=True)
     assert hall.backend.told == [(hall.session, doctor.seat, {
-        "heard": {expert.seat: 0.25}, "loss": 0.1, "kbps": 90, "wants": third.seat})]
+        "heard": {expert.seat: 0.25}, "loss": 0.1, "kbps": 90, "wants": third.seat, "most": "video", "cap": 0})]
     # who chose pictures tells no more than the report needs, and keeps them
     await doctor.raw({"type": "quality", "of": "relay", "concealed": 0.2, "loss": 0.1, "rtt_ms": 40, "kbps": 90})
     await doctor.call("hand", up=False)
     assert hall.backend.told[1:] == [(hall.session, doctor.seat, {
-        "heard": {}, "loss": None, "kbps": 90, "wants": ""})]
+        "heard": {}, "loss": None, "kbps": 90, "wants": "", "most": "video", "cap": 0})]
     assert not [x for x in await expert.quiet() if x["type"] == "quality"]
     hall.backend.on_passed(hall.session, doctor.seat, Passed(rung="small", sees=third.seat, thin=False, busy=False))
     hall.backend.on_passed("another", doctor.seat, Passed(rung="audio", sees="", thin=False, busy=True))
     told = await doctor.expect("relay_line")
     assert (told["rung"], told["sees"], told["thin"], told["busy"]) == ("small", third.seat, False, False)
+    assert told["chosen"] is False
     assert not [x for x in [*await doctor.quiet(), *await expert.quiet()] if x["type"] == "relay_line"]
+
+
+@pytest.mark.parametrize(("person", "place", "installation", "cap"), [
+    (0, 0, 0, 0), (300, 0, 0, 300), (300, 100, 0, 100), (0, 300, 1000, 300), (5000, 0, 1000, 1000),
+])
+async def test_what_a_seat_wants_and_may_be_sent_at_most_reaches_the_relay(hall, person, place, installation, cap):
+    doctor, _, _ = await three(hall)
+    people = hall.world.uow.people
+    clinic = people.organisation(hall.world["doctor"].organisation)
+    people.save_organisation(replace(clinic, room_kbps=place))
+    hall.seating._kbps = installation
+    await hall.rooms.changed(CASE)
+    await doctor.call("state", mic=True, camera=True, most="audio", kbps=person)
+    await doctor.raw({"type": "quality", "of": "relay", "heard": {}, "loss": 0, "kbps": 90})
+    await doctor.call("hand", up=True)
+    [(_, seat, told)] = hall.backend.told
+    assert (seat, told["most"], told["cap"]) == (doctor.seat, "audio", cap)
 
 
 async def settled(hall: Hall) -> set[str]:
@@ -160,7 +179,6 @@ async def test_a_seat_that_is_put_out_while_the_relay_answers_does_not_stay_on_i
 
     def removed() -> None:
         gone = hall.world.uow.meetings.seat(third.seat)
-        from dataclasses import replace
         live.info = replace(live.info, seat=replace(gone, state=m.SeatState.REMOVED))
 
     hall.backend.during = removed

@@ -40,7 +40,7 @@ VERDICTS = [
     ({"mic": False}, "no_mic", "poor"), ({"camera": False}, "no_camera", "fair"),
     ({"socket": {"ok": True, "rtt": 900}}, "slow", "fair"), ({"path": WELL["path"] | {"ms": 900}}, "slow", "fair"),
     ({"path": WELL["path"] | {"kbps": 90}}, "thin", "fair"), ({"path": WELL["path"] | {"lost": 0.2}}, "thin", "fair"),
-    ({"wantsRelay": False, "kinds": {"host": True}, "path": None}, "fine", "good"),
+    ({"wantsRelay": False, "kinds": {"host": True}, "path": None}, "untried", "unmeasured"),
 ]
 
 

@@ -33,6 +33,15 @@ CALM = """async () => {
 }"""
 
 
+# From here on: how often credentials were asked for, and the connection that carries media now.
+WATCH = """() => {
+  const { signalling, group } = window.room;
+  Object.assign(window, { asked: 0, former: group.relay.pc });
+  const send = signalling.send.bind(signalling);
+  signalling.send = (type, fields) => { window.asked += type === 'ice'; return send(type, fields); };
+}"""
+
+
 @pytest.fixture
 async def room(tmp_path, passwords: Passwords, speaking):
     """A room whose browsers reach the packet relay only through coturn, each behind a line that can be worsened."""
@@ -68,6 +77,16 @@ async def test_three_hear_each_other_over_250_kbit_and_under_loss_and_see_each_o
     await worsened(pages, line, "loss5")
     line.set("clean")
     for page in pages:
+        await hears_all(page, 2)
+
+    # twelve seconds of nothing: each makes its path to the relay anew, with fresh credentials, and without a click
+    for page in pages:
+        await page.evaluate(WATCH)
+    line.set("cut12")
+    for page in pages:
+        await until(page, "window.room.group.relay.silent > 0")
+    for page in pages:
+        await until(page, "window.asked > 0 && window.room.group.relay.pc !== window.former")
         await hears_all(page, 2)
     sent = [x for x in line.traffic().values() if x.packets > 100]
     assert len(sent) >= 3

@@ -66,6 +66,36 @@ STEREO = """async () => {
 }"""
 
 
+# Whether our sound has gone without redundancy in packets of 60 ms for two seconds: at most 17 a second, and it is heard.
+LONG_PACKETS = """async () => {
+  const rows = await window.room.group.relay.pc.getStats();
+  const row = [...rows.values()].find((x) => x.type === 'outbound-rtp' && x.kind === 'audio');
+  const codec = rows.get(row.codecId)?.mimeType;
+  const before = window.packets;
+  if (before && performance.now() - before.at < 2000) return false;
+  window.packets = { at: performance.now(), sent: row.packetsSent };
+  return Boolean(before) && codec === 'audio/opus' && (row.packetsSent - before.sent) * 1000 < 20 * (performance.now() - before.at);
+}"""
+LINE = "document.getElementById('line').textContent"
+
+
+async def choose(page, label: str, value: str) -> None:
+    """In the menu, as a person does."""
+    await page.locator("#line-menu").click()
+    await page.get_by_label(label).select_option(value)
+    await page.get_by_role("button", name="完成").click()
+
+
+async def sees_nobody(page) -> None:
+    """No picture of anybody is decoded for a second, from some moment on."""
+    await until(page, f"""async () => {{
+        const before = await ({PICTURES})();
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        const now = await ({PICTURES})();
+        return Object.keys(now).every((seat) => now[seat].frames === before[seat].frames);
+    }}""")
+
+
 @pytest.fixture
 async def room(tmp_path, passwords: Passwords, speaking):
     async with open_stage(tmp_path, passwords, await speaking.browser()) as (stage, browser):
@@ -122,6 +152,32 @@ async def test_the_third_seat_moves_everyone_to_the_relay_and_a_dead_relay_comes
     await until(doctor, "window.room.call === null")                 # the call of the two has ended after the move
     await until(doctor, "document.getElementById('line').textContent === '网络良好'")
     assert await doctor.locator(".room-tile").count() == 2
+
+    # whoever wants speech alone is sent nothing else, sends nothing else, and is told that it is their choice
+    await choose(doctor, "画面与语音", "speech")
+    await until(doctor, f"{LINE} === '按您的选择，只用语音'")
+    await sees_nobody(doctor)
+    seat = await doctor.evaluate("window.room.signalling.seat")
+    for page in (expert, third):
+        await until(page, "(seat) => document.querySelector(`[data-seat='${seat}']`).dataset.video === 'false'", arg=seat)
+        await page.locator(f"[data-seat='{seat}'] [aria-label=只用语音]").wait_for()
+    await choose(doctor, "画面与语音", "auto")
+    await hears_all(doctor, 2)
+    await hears_all(expert, 2)
+
+    # under a limit the relay sends no more than it allows, and speech goes in long packets
+    await choose(doctor, "流量上限", "100")
+    await until(doctor, f"{LINE}.startsWith('按流量上限，')")
+    await until(doctor, "window.room.group.relay.passed.chosen && ['stills', 'audio'].includes(window.room.group.relay.passed.rung)")
+    await until(doctor, f"({LONG_PACKETS})()")
+    await until(expert, f"""async (seat) => {{
+        const {{ energy }} = (await ({RELAYED})())[seat];
+        window.quiet ??= energy;
+        return energy > window.quiet;
+    }}""", arg=seat)
+    await choose(doctor, "流量上限", "0")
+    await hears_all(doctor, 2)
+    await until(doctor, f"{LINE} === '网络良好'")
 
     # one picture is pinned large
     await doctor.locator(".room-tile").first.hover()

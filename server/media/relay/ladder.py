@@ -25,6 +25,7 @@ PROBE_MS = 3000
 MOST_PROBE = 200                                    # a probe's padding is no heavier: it is made of small packets
 FORGET, LOST = 0.3, 0.05
 ROOM_FOR_RED = 200                                  # of what came through in trouble
+HEADROOM = 0.8                                      # of a limit, before a better rung is thought to fit under it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,8 @@ class Ladder:
     """`needs` of `hear`: kbit/s of each rung of RUNGS, falling, sound included."""
 
     def __init__(self, *, at: int = VIDEO) -> None:
-        self.at = at
+        self.at = at                                # where the line lets it be; `rung` keeps within what is wanted
+        self.best = VIDEO
         self.capacity = inf                         # what last came through in trouble
         self.wait: float = FIRST_WAIT
         self.trial: Trial | None = None
@@ -72,8 +74,17 @@ class Ladder:
         self._usual = 0.0                           # loss while all is well
 
     @property
+    def index(self) -> int:
+        return max(self.at, self.best)
+
+    @property
     def rung(self) -> str:
-        return RUNGS[self.at]
+        return RUNGS[self.index]
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the line would carry more than is wanted."""
+        return self.best > self.at
 
     @property
     def probe(self) -> float:
@@ -88,6 +99,14 @@ class Ladder:
     def back(self, now: float) -> None:
         """The line is new or back: what is reported first still tells of before."""
         self._deaf = now + BACK
+
+    def limit(self, *, most: str, cap: float, needs: Sequence[float]) -> None:
+        """What is wanted at most: the best rung, and kbit/s (0: any), under which a rung fits by what it needs now."""
+        best = min(AUDIO, RUNGS.index(most)) if most in RUNGS else AUDIO
+        if cap:
+            fits = (x for x in range(AUDIO) if needs[x] <= cap * (HEADROOM if x < self.best else 1))
+            best = max(best, next(fits, AUDIO))
+        self.best = best
 
     def hear(self, report: Report, needs: Sequence[float], now: float) -> bool:
         """One second's report; True when something else is passed on from now on."""
@@ -107,7 +126,7 @@ class Ladder:
         if self._well is None:
             return False
         self._usual += ((report.loss or 0.0) - self._usual) * FORGET
-        if self.at == VIDEO or now - self._well < self.wait:
+        if self.at <= self.best or now - self._well < self.wait:
             return False
         to = self.at - 1
         self.trial = Trial(to=to, since=now, probe=min(MOST_PROBE, max(0.0, needs[to] - needs[self.at])))
@@ -151,10 +170,10 @@ class Ladder:
         again = now - self._fell < STRIKE
         before = self.red
         self.capacity = max(self.capacity, left) if again and self.capacity != inf else left
-        if self.at == AUDIO:
+        if self.index == AUDIO:
             return self.red is not before
         self.wait = min(2 * self.wait, LONGEST_WAIT) if now - self._accepted < PROVEN else FIRST_WAIT
-        fits = next((x for x in range(self.at + 1, AUDIO) if needs[x] <= left * 0.9), AUDIO)
+        fits = next((x for x in range(self.index + 1, AUDIO) if needs[x] <= left * 0.9), AUDIO)
         self._fell, self.hush = now, True
         self._move(AUDIO if again else fits)
         return True

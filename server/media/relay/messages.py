@@ -38,6 +38,8 @@ class Heard(Request, frozen=True, kw_only=True, tag="heard"):
     loss: float | None = None
     kbps: float | None = None
     wants: str = ""                 # whose picture matters most to it
+    most: str = "video"             # the best rung that it wants
+    cap: int = 0                    # kbit/s that it may be sent; 0: any
 
 
 class Leave(Request, frozen=True, kw_only=True, tag="leave"):
@@ -142,7 +144,8 @@ class Down(Struct, frozen=True, kw_only=True, tag_field="type", tag="down"):
 
 class Passed(Struct, frozen=True, kw_only=True, tag_field="type", tag="passed"):
     """What a seat is sent of the others' pictures from now on (`rung` of ladder.py, `sees`: whose, on a low one),
-    whether its own small picture is needed, and whether there is no room for pictures here (`busy`).
+    whether its own small picture is needed, whether there is no room for pictures here (`busy`), and whether it is no
+    more because no more is wanted (`chosen`).
     """
 
     room: str
@@ -151,6 +154,7 @@ class Passed(Struct, frozen=True, kw_only=True, tag_field="type", tag="passed"):
     sees: str
     thin: bool
     busy: bool
+    chosen: bool = False
 
 
 class RecordingEnded(Struct, frozen=True, kw_only=True, tag_field="type", tag="recording_ended"):

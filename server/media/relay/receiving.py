@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from server.media.relay.connection import Connection
 from server.media.relay.ladder import AUDIO, SMALL, STILLS, VIDEO, Ladder, Report
@@ -18,14 +19,18 @@ UPLINK_LOSS = 0.01                                      # a seat whose own way l
 PAD_SHARE = 0.1                                         # of a second, between two rounds of padding
 
 
+Told: TypeAlias = tuple[str, str, bool, bool, bool]
+"""What a seat is told of what it is sent: rung, sees, thin, busy, chosen (messages.Passed)."""
+
+
 @dataclass(slots=True)
 class Reception:
-    """Of one seat. `told`: (rung, sees, thin, busy) as last said."""
+    """Of one seat. `told`: as last said."""
 
     ladder: Ladder
     wants: str = ""
     sees: str = ""
-    told: tuple[str, str, bool, bool] | None = None
+    told: Told | None = None
     owed: float = 0.0                                   # bytes of padding
     needs: tuple[float, ...] = field(default=(0.0, 0.0, 0.0, 0.0))
 
@@ -68,9 +73,9 @@ class Receptions:
 
     def hear(
         self, seat: str, places: Mapping[str, Connection], *, heard: Mapping[str, float], loss: float | None,
-        kbps: float | None, wants: str,
+        kbps: float | None, wants: str, most: str, cap: int,
     ) -> None:
-        """A second of the seat's reception."""
+        """A second of the seat's reception, and what it wants at most: the best rung, kbit/s (0: any)."""
         found = self.seats.get(seat)
         connection = places.get(seat)
         if found is None or connection is None:
@@ -79,6 +84,7 @@ class Receptions:
         others = [x for name, x in places.items() if name != seat]
         uplinks = {x.seat: y.loss for x in others if (y := x.published("audio")) is not None}
         found.needs = needs_of((x.published("audio"), x.published("video")) for x in others)
+        found.ladder.limit(most=most, cap=cap, needs=found.needs)
         report = Report(concealed=worst(heard, uplinks), loss=loss, kbps=kbps, estimate=connection.estimate)
         found.ladder.hear(report, found.needs, _now())
 
@@ -96,7 +102,7 @@ class Receptions:
     @staticmethod
     def _seen(found: Reception, seat: str, places: Mapping[str, Connection]) -> str:
         """Whose small picture a seat on a low rung is shown: whom it wants, else whoever it saw, else anybody."""
-        if found.ladder.at in {VIDEO, AUDIO}:
+        if found.ladder.index in {VIDEO, AUDIO}:
             return ""
         able = [x for x, one in places.items() if x != seat and one.published("video") is not None]
         return next((x for x in (found.wants, found.sees) if x in able), able[0] if able else "")
@@ -106,7 +112,7 @@ class Receptions:
         main = None if publisher is None else publisher.published("video")
         if publisher is None or main is None:
             return
-        at = found.ladder.at
+        at = found.ladder.index
         if found.ladder.hush or at == AUDIO or (at != VIDEO and line.seat != found.sees):
             line.give("none")
             return
@@ -130,14 +136,15 @@ class Receptions:
                 if line is not None and count:
                     found.owed -= line.pad(count) * PADDING
 
-    def changes(self, places: Mapping[str, Connection]) -> list[tuple[str, tuple[str, str, bool, bool]]]:
-        """(seat, (rung, sees, thin, busy)) of those to whom something else is to be said than before."""
+    def changes(self, places: Mapping[str, Connection]) -> list[tuple[str, Told]]:
+        """(seat, what) of those to whom something else is to be said than before."""
         thin = {x.sees for x in self.seats.values() if x.sees}
         found = []
         for seat, reception in self.seats.items():
             connection = places.get(seat)
             refused = connection is not None and connection.speech
-            now = (reception.ladder.rung, reception.sees, seat in thin, refused)
+            ladder = reception.ladder
+            now = (ladder.rung, reception.sees, seat in thin, refused, ladder.chosen)
             if now != reception.told:
                 reception.told = now
                 found.append((seat, now))

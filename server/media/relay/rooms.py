@@ -14,7 +14,7 @@ from server.media.relay import description
 from server.media.relay.connection import Connection
 from server.media.relay.ice import IceLite
 from server.media.relay.publication import Publication
-from server.media.relay.receiving import Receptions
+from server.media.relay.receiving import Receptions, Told
 
 SEATS = 16
 
@@ -50,7 +50,7 @@ class Rooms:
     def __init__(self, lite: IceLite, told: Callable[[str, str, Connection], None]) -> None:
         self.lite, self._told = lite, told
         self.rooms: dict[str, Room] = {}
-        self.passed: Callable[[str, str, tuple[str, str, bool, bool]], None] = lambda *_: None
+        self.passed: Callable[[str, str, Told], None] = lambda *_: None
         self.busy = False                            # no room for more pictures: who comes begins with sound alone
         self.changed: Callable[[str], None] = lambda _room: None     # other streams, or other connections, than before
         self.gone = (0, 0)                           # packets received and sent by connections that have ended

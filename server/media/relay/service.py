@@ -23,6 +23,7 @@ from server.media.relay.connection import Connection
 from server.media.relay.description import BadOffer
 from server.media.relay.ice import IceLite
 from server.media.relay.load import Load
+from server.media.relay.receiving import Told
 from server.media.relay.recording import Done
 from server.media.relay.recordings import Recordings
 from server.media.relay.rooms import Rooms
@@ -92,11 +93,13 @@ class Service:
         if self._writer is not None:
             self._writer.write(m.frame(m.RecordingEnded(room=room, recording=recording, reason=reason)))
 
-    def _passed(self, room: str, seat: str, now: tuple[str, str, bool, bool]) -> None:
-        rung, sees, thin, busy = now
-        LOG.info("media rung", extra={"session": room, "seat": seat, "rung": rung, "busy": busy})
+    def _passed(self, room: str, seat: str, now: Told) -> None:
+        rung, sees, thin, busy, chosen = now
+        LOG.info("media rung", extra={"session": room, "seat": seat, "rung": rung, "busy": busy, "chosen": chosen})
         if self._writer is not None:
-            self._writer.write(m.frame(m.Passed(room=room, seat=seat, rung=rung, sees=sees, thin=thin, busy=busy)))
+            self._writer.write(m.frame(m.Passed(
+                room=room, seat=seat, rung=rung, sees=sees, thin=thin, busy=busy, chosen=chosen
+            )))  # fmt: skip
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._writer is not None:
@@ -155,7 +158,8 @@ class Service:
                 return m.Answer(id=asked.id, sdp=text)
             case m.Heard():
                 self.rooms.hear(
-                    asked.room, asked.seat, heard=asked.heard, loss=asked.loss, kbps=asked.kbps, wants=asked.wants
+                    asked.room, asked.seat, heard=asked.heard, loss=asked.loss, kbps=asked.kbps, wants=asked.wants,
+                    most=asked.most, cap=asked.cap,
                 )
             case m.Leave():
                 self.rooms.leave(asked.room, asked.seat)

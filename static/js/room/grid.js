@@ -4,6 +4,7 @@ import { el, icon } from '../ui.js';
 
 const LOUD = 0.02; // of full scale: somebody speaks
 const HOLD = 2000; // the large picture stays so long, whoever coughs
+const SPEECH = ['audio', 'telephone']; // rungs without a picture
 const MANY = 3; // with more than so many others the speaker is large by itself
 
 export class Grid {
@@ -92,15 +93,17 @@ export class Grid {
         pin.title = t('固定 {name} 的画面', { name: seat.name });
         pin.setAttribute('aria-label', pin.title);
       }
-      const sees = Boolean(this.comes(seat.seat) && seat.connected && !seat.curtain && (seat.camera || seat.pattern));
-      box.dataset.video = String(sees);
-      const key = [seat.mic, seat.hand, seat.connected, seat.curtain].join();
+      const sends = Boolean(seat.connected && !seat.curtain && (seat.camera || seat.pattern));
+      const paused = sends && SPEECH.includes(seat.rung); // its line, or its wish, leaves speech alone
+      box.dataset.video = String(sends && !paused && this.comes(seat.seat));
+      const key = [seat.mic, seat.hand, seat.connected, seat.curtain, paused, seat.most].join();
       if (marks.dataset.key !== key) {
         marks.dataset.key = key;
         const mark = (shape, label) => el('span', { title: label, role: 'img', 'aria-label': label }, icon(shape));
         marks.replaceChildren(...[
           !seat.connected && mark('wifi-off', t('线路中断')), seat.connected && !seat.mic && mark('mic-off', t('已静音')), seat.hand && mark('hand', t('举手')),
           seat.curtain && mark('eye-off', t('正在检查，画面已遮挡')),
+          paused && mark('video-off', seat.most === 'audio' ? t('只用语音') : t('对方网络差，画面已暂停')),
         ].filter(Boolean));
       }
     }

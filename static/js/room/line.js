@@ -21,8 +21,25 @@ function poorLine(call, other) {
   return { text: t('网络差，声音可能断续'), tone: 'warn' };
 }
 
+/** What we send to everybody on the relay, where it is less than usual. */
+function ownPart({ rung, choice }) {
+  if (choice.mode === 'speech') return { text: t('按您的选择，只用语音'), tone: 'plain' };
+  if (rung === 'stills') return { text: t('网络差，您的画面每秒两幅，语音优先'), tone: 'warn' };
+  return { text: t('网络差，您的画面已暂停，语音优先'), tone: 'warn' };
+}
+
+/** What the relay passes on to us because no more is wanted: by choice, or under a limit of the line. */
+function wantedOn(rung, { mode }) {
+  if (mode === 'speech') return t('按您的选择，只用语音');
+  if (mode === 'smooth' && rung === 'small') return t('按您的选择，只接收发言者的小画面');
+  if (rung === 'small') return t('按流量上限，只接收发言者的小画面');
+  if (rung === 'stills') return t('按流量上限，只接收发言者的静止画面');
+  return t('按流量上限，不接收画面');
+}
+
 /** What the relay passes on to us where it is not everything. */
-function passedOn({ rung, busy }) {
+function passedOn({ rung, busy, chosen }, choice) {
+  if (chosen && !busy) return { text: wantedOn(rung, choice), tone: 'plain' };
   if (busy) return { text: t('会诊服务器繁忙，先以语音进行'), tone: 'warn' };
   if (rung === 'small') return { text: t('网络差，只接收发言者的小画面，语音优先'), tone: 'warn' };
   if (rung === 'stills') return { text: t('网络差，只接收发言者的静止画面，语音优先'), tone: 'warn' };
@@ -42,7 +59,8 @@ export function lineState({ stage, up, call, other, awaySince, now }) {
   if (!other) return { text: t('等待对方进入会诊室'), tone: 'plain' };
   if (!other.connected && !media) return { text: t('对方掉线，等待返回 {time}', { time: clockText((now - awaySince) / 1000) }), tone: 'warn' };
   const { passed } = call ?? {};
-  if (media && passed && (passed.busy || passed.rung !== 'video')) return passedOn(passed);
+  if (media && passed && (passed.busy || passed.rung !== 'video')) return passedOn(passed, call.choice);
+  if (media && passed && ['stills', 'audio', 'telephone'].includes(call.rung)) return ownPart(call);
   switch (condition) {
     case 'none': return { text: t('音视频不通，请用电话沟通；影像和聊天仍可使用'), tone: 'bad' };
     case 'silent': return { text: t('通话中断，正在重新连接… {time}', { time: clockText(call.silent / 1000) }), tone: 'warn' };

@@ -2,8 +2,8 @@
 // picture that others with a thin line are shown, and our own ladder by what the relay says it misses of us.
 
 const THIN = { kbps: 60, fps: 8, lines: 120 };
-const LOW = ['stills', 'audio', 'telephone'];
-const ALL = { rung: 'video', sees: '', thin: false, busy: false };
+export const LOW = ['stills', 'audio', 'telephone'];
+const ALL = { rung: 'video', sees: '', thin: false, busy: false, chosen: false };
 
 /** The line of small pictures: idle until somebody needs it. */
 export function beginThin(pc, track) {
@@ -42,7 +42,7 @@ export class Passing {
     this.carried = new Map(); // of each path
     this.reported = 0; // the relay's last report of our sound
     const { rung, camera, pattern } = former?.other ?? {};
-    this.low = Boolean((camera || pattern) && LOW.includes(rung)); // what we could receive of the other
+    this.low = relay.choice.mode === 'speech' || Boolean((camera || pattern) && LOW.includes(rung)); // what is wanted, or could be received of the other
     if (former && LOW.includes(former.rung)) { // what we could send
       const { at, capacity, wait } = former.ladder;
       Object.assign(relay.ladder, { at, capacity, wait });
@@ -50,9 +50,9 @@ export class Passing {
     this.off = relay.signalling.on('relay_line', (message) => this.take(message));
   }
 
-  take({ rung, sees, thin, busy }) {
+  take({ rung, sees, thin, busy, chosen }) {
     const before = this.passed;
-    this.passed = { rung, sees, thin, busy };
+    this.passed = { rung, sees, thin, busy, chosen };
     if (before.busy && !busy) this.relay.seatsChanged(); // there is room for pictures: they are offered again
     this.relay.shape();
     this.relay.onChange();

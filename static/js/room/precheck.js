@@ -29,7 +29,7 @@ export async function gatherKinds(servers, { relayOnly = false, ms = GATHER_MS }
 }
 
 /**
- * The verdict of everything measured: {grade: good|fair|poor, why, text}. `why` is saved; server/call_words.py has the
+ * The verdict of everything measured: {grade: good|fair|poor, or unmeasured where the way of the media could not be tried, why, text}. `why` is saved; server/call_words.py has the
  * same sentences. path: of probePath(), null where no relay could be tried.
  */
 export function verdict({ camera, mic, socket, kinds, wantsRelay, relayOnly, path }) {
@@ -42,6 +42,7 @@ export function verdict({ camera, mic, socket, kinds, wantsRelay, relayOnly, pat
   if (wantsRelay && (!kinds.relay || path?.ok === false)) return { grade: 'fair', why: 'no_relay', text: t('连接不上中继服务器；如果直接连接不通，请用电话沟通。') };
   if (path && (path.kbps < THIN_KBPS || path.lost > LOSSY)) return { grade: 'fair', why: 'thin', text: t('网络带宽不足或丢包较多，预计以语音为主。') };
   if (!camera) return { grade: 'fair', why: 'no_camera', text: t('没有画面，会诊以语音进行。') };
+  if (!path) return { grade: 'unmeasured', why: 'untried', text: t('设备正常，能连接会诊服务器。音视频线路没有测试，接通后才知道。') };
   return { grade: 'good', why: 'fine', text: t('设备和网络都正常，可以进入会诊室。') };
 }
 
@@ -106,8 +107,8 @@ export function runPrecheck({ root, devices, consultation, mode = 'enter' }) {
   };
   const tell = () => {
     const found = verdict({ ...measured, camera: Boolean(devices.video), mic: Boolean(devices.audio) });
-    result.className = `note room-verdict ${{ good: 'note-good', fair: 'note-warn', poor: 'note-bad' }[found.grade]}`;
-    result.replaceChildren(icon(found.grade === 'good' ? 'circle-check' : 'triangle-alert'), el('span', {}, found.text));
+    result.className = `note room-verdict ${{ good: 'note-good', fair: 'note-warn', poor: 'note-bad', unmeasured: '' }[found.grade]}`;
+    result.replaceChildren(icon({ good: 'circle-check', unmeasured: 'info' }[found.grade] ?? 'triangle-alert'), el('span', {}, found.text));
     result.hidden = false;
     return found;
   };

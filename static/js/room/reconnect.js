@@ -1,9 +1,11 @@
 // The watchdog of a media path: a heartbeat each second over an unreliable data channel. Mute or a missing picture is
 // no silence; a missing heartbeat is, unless something else still arrives: the other's page may hang while its voice goes
-// on. Nor is it silence when this page itself hung and heard nothing. Restarts at 3 s of silence, then after 3, 6 and 12 s more, at once when the
-// network changed or the socket came back. After 15 s without a path both sides are shown the telephone numbers.
+// on. Nor is it silence when this page itself hung and heard nothing. Restarts at 3 s of silence, then after 3, 6 and 12 s more; when the network
+// changed at the first beat that is missing, and at once when the socket came back. After 15 s without a path both sides are shown the telephone numbers.
 
 const EVERY = 1000;
+const MISSED = 1400;
+const FOLLOWED = 6000; // so long a silence is put down to the change of network
 const SILENCE = 3000;
 const PAUSES = [3000, 6000, 12000];
 const NO_PATH = 15000;
@@ -24,7 +26,8 @@ export class Watchdog {
     this.next = 0;
     this.done = -Infinity;
     this.told = '';
-    this.network = () => this.now('network');
+    this.moved = -Infinity; // when the network changed
+    this.network = () => { this.moved = performance.now(); this.arriving(); this.now(); };
     navigator.connection?.addEventListener?.('change', this.network);
     addEventListener('online', this.network);
     this.timer = setInterval(() => this.tick(), EVERY);
@@ -46,7 +49,8 @@ export class Watchdog {
     if (hung > EVERY) this.heard = Math.min(now, this.heard + hung);
     if (now - this.heard >= EVERY && await this.arriving()) this.beat();
     const silent = performance.now() - this.heard;
-    if (silent >= SILENCE && this.reachable() && performance.now() >= this.next) this.restart();
+    const patience = now - this.moved < FOLLOWED ? MISSED : SILENCE; // on another network the first missed beat is enough
+    if (silent >= patience && this.reachable() && performance.now() >= this.next) this.restart();
     this.tell();
   }
 
@@ -69,6 +73,7 @@ export class Watchdog {
   restart() {
     const pause = PAUSES[Math.min(this.attempt, PAUSES.length - 1)];
     this.attempt += 1;
+    this.moved = -Infinity;
     this.next = performance.now() + pause;
     const rebuild = this.attempt > PAUSES.length; // last: the connection is made anew
     this.ask(this.attempt, rebuild);

@@ -4,11 +4,13 @@
 import { Ladder } from './ladder.js';
 import { describeSelf, soundOf } from './original.js';
 import { askForSpeech, shapeSending } from './peer.js';
-import { Passing, beginThin, shapeThin } from './passing.js';
+import { LOW, Passing, beginThin, shapeThin } from './passing.js';
 import { pictureOf } from './sending.js';
 
 const EVERY = 1000;
 const SILENCE = 3000; // the relay reports every second: this long without anything is a dead path
+const MISSED = 1400;
+const FOLLOWED = 6000; // so long a silence is put down to a change of network
 const PAUSES = [3000, 6000, 12000];
 const NO_PATH = 15000;
 const FRESH = 1500; // for new credentials
@@ -44,8 +46,8 @@ export class Relay {
   constructor({ signalling, devices, others, ice, relayOnly = false, choice, limit, used, wanted, former, onTrack, onChange, onRung }) {
     Object.assign(this, { signalling, devices, others, ice, relayOnly, limit, used, onTrack, onChange, onRung });
     this.ladder = new Ladder();
-    this.passing = new Passing({ relay: this, wanted, former });
     this.bound(choice);
+    this.passing = new Passing({ relay: this, wanted, former });
     this.pc = null; // carries media
     this.coming = null; // takes its place when connected
     this.told = new Map(); // seat + kind → track
@@ -55,7 +57,9 @@ export class Relay {
     this.bytes = 0;
     this.closed = false;
     this.off = signalling.on('relay_answer', (message) => this.answered(message));
-    this.network = () => { if (performance.now() - this.heard > EVERY) this.rebuild(); };
+    this.moved = -Infinity; // when the network changed: the first second without anything is enough then
+    this.network = () => { this.moved = performance.now(); };
+    navigator.connection?.addEventListener?.('change', this.network);
     addEventListener('online', this.network);
     this.timer = setInterval(() => this.tick(), EVERY);
   }
@@ -114,8 +118,6 @@ export class Relay {
 
   /** One negotiation of a connection after the other. An answer that never comes holds up this connection alone. */
   offer(pc) {
-    const sound = this.sound;
-    pc.original = sound.original;
     pc.chain = (pc.chain ?? Promise.resolve()).then(async () => {
       if (this.closed || pc.connectionState === 'closed' || pc.signalingState !== 'stable') return;
       const { wanted } = this;
@@ -128,10 +130,31 @@ export class Relay {
       await this.signalling.send('offer', { to: 'relay', pc: pc.name, sdp: askForSpeech(pc.localDescription.sdp), speech: this.passing.low });
       const { sdp } = await answer;
       if (pc.signalingState !== 'have-local-offer') return;
-      await pc.setRemoteDescription({ type: 'answer', sdp: sound.original ? shapeSending(sdp, { ...sound, picture: true }) : sdp });
+      pc.theirs = sdp;
+      await this.hear(pc);
       pc.seats = seatsOf(sdp);
       for (const { sender } of pc.getTransceivers()) await this.tune(sender);
       if (pc === this.pc) this.assign(pc);
+    }).catch((error) => {
+      if (!this.closed) console.warn('relay', error.name, error.message);
+    });
+  }
+
+  /** The relay's description, with our wishes for how our sound goes: the first codec that is asked for is sent. */
+  async hear(pc) {
+    pc.speaks = this.speaks;
+    await pc.setRemoteDescription({ type: 'answer', sdp: shapeSending(pc.theirs, { ...this.sound, picture: true }) });
+  }
+
+  /** Our sound goes otherwise from now on: the relay's last answer is read again. It is told nothing. */
+  reshape(pc) {
+    pc.chain = pc.chain.then(async () => {
+      if (this.closed || !pc.theirs || pc.signalingState !== 'stable' || pc.speaks === this.speaks) return;
+      await describeSelf(pc);
+      await this.hear(pc).catch(async (error) => {
+        await pc.setLocalDescription({ type: 'rollback' });
+        throw error;
+      });
     }).catch((error) => {
       if (!this.closed) console.warn('relay', error.name, error.message);
     });
@@ -209,7 +232,10 @@ export class Relay {
 
   /** What we send as the ladder and the relay want it. */
   async shape() {
-    for (const pc of [this.pc, this.coming]) for (const sender of pc?.getSenders() ?? []) await this.tune(sender);
+    for (const pc of [this.pc, this.coming]) {
+      for (const sender of pc?.getSenders() ?? []) await this.tune(sender);
+      if (pc?.theirs && pc.speaks !== this.speaks) this.reshape(pc);
+    }
   }
 
   /** Other devices into the lines to send; nothing is negotiated. */
@@ -227,7 +253,7 @@ export class Relay {
   async tick() {
     const pc = this.pc ?? this.coming;
     if (!pc) return;
-    if (pc.original !== this.sound.original) this.offer(pc);
+    if (pc.theirs && pc.speaks !== this.speaks) this.shape(); // original sound begins or ends
     const rows = await this.stats(pc);
     const bytes = rows.reduce((sum, row) => sum + (row.type === 'candidate-pair' ? row.bytesReceived ?? 0 : 0), 0);
     this.levels = this.read(pc, rows);
@@ -236,7 +262,8 @@ export class Relay {
       this.passing.tell(rows, this.levels);
     }
     this.bytes = bytes;
-    if (performance.now() - this.heard >= SILENCE && performance.now() >= this.next) this.rebuild();
+    const patience = performance.now() - this.moved < FOLLOWED ? MISSED : SILENCE;
+    if (performance.now() - this.heard >= patience && performance.now() >= this.next) this.rebuild();
     this.onChange();
   }
 
@@ -263,6 +290,7 @@ export class Relay {
     if (this.closed || !this.signalling.up) return;
     this.next = performance.now() + PAUSES[Math.min(this.attempt, PAUSES.length - 1)];
     this.attempt += 1;
+    this.moved = -Infinity;
     if (this.ice.length) await this.fresh();
     this.start();
   }
@@ -289,6 +317,7 @@ export class Relay {
     if (silent >= NO_PATH) return 'none';
     if (!this.pc) return 'connecting';
     if (silent >= SILENCE) return 'silent';
+    if (LOW.includes(this.rung)) return 'poor'; // what we send suffers
     const worst = Math.max(0, ...[...(this.levels?.values() ?? [])].map((row) => row.concealed));
     return worst > 0.1 ? 'poor' : worst > 0.02 ? 'fair' : 'good';
   }
@@ -312,9 +341,16 @@ export class Relay {
     return soundOf(this.ladder, this.devices.original);
   }
 
+  /** What of it stands in a description. */
+  get speaks() {
+    const { ptime, red, original } = this.sound;
+    return JSON.stringify([ptime, red, original]);
+  }
+
   close() {
     this.closed = true;
     clearInterval(this.timer);
+    navigator.connection?.removeEventListener?.('change', this.network);
     removeEventListener('online', this.network);
     this.off();
     this.passing.stop();
