@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from playwright.async_api import Browser, Page
 from bench.calls import HEARD, PEER, WARM, Diary, Heard, Pages, hang_up, our_call, over_line, warm
 from bench.common import Row, median, p
 from bench.impair import TcpGate, UdpProxy
+from server import keys
 from server.auth.passwords import Passwords
 from server.settings import Ice, Media
 from server.signalling.setup import ROOMS
@@ -28,6 +30,19 @@ CUT = 12.0
 REST = 6.0                      # between two cuts of one call
 NEVER = 45.0                    # seconds that a return is waited for
 ANEW = 9999.0                   # packets lost where the connection did not outlive it
+GONE = 3.0                      # seconds that the other side is looked at
+# When the last packet of the call between two browsers came, read twenty times a second.
+LAST = """() => {
+  const { pc } = window.room.call.peer;
+  let before = 0;
+  window.last = performance.timeOrigin + performance.now();
+  const look = async () => {
+    const rows = [...(await pc.getStats()).values()].filter((row) => row.type === 'inbound-rtp');
+    const sum = rows.reduce((all, row) => all + (row.packetsReceived ?? 0), 0);
+    if (sum > before) { before = sum; window.last = performance.timeOrigin + performance.now(); }
+    if (pc.connectionState !== 'closed') setTimeout(look, 50); };
+  look(); }"""
+AWAY = """() => { const { signalling } = window.room; signalling.connect = () => {}; signalling.socket.close(); }"""
 Calls: TypeAlias = tuple[tuple[str, Callable[[Stage, Browser], Coroutine[Any, Any, Pages]]], ...]
 SETTLE = 0.5                    # what was in flight at the relay's death has been played by then
 BACK = f"""(limit) => new Promise((resolve) => {{ const begun = performance.now(); const found = {{audio: 0, video: 0}};
@@ -169,6 +184,28 @@ async def killed_rows(stage: Stage, browser: Browser, diary: Diary, *, runs: int
     await hang_up(stage)
     await direct_again(stage)
     return [Row(name=f"relay child killed: media back, worst of {runs}", unit="s", ours=max(times), goal=8)]
+
+
+async def revoked_rows(stage: Stage, browser: Browser, diary: Diary, *, runs: int) -> list[Row]:
+    """A login ends in a call, with its socket and while that is away: until the last packet of it at the other side."""
+    rows = []
+    for name, away in (("", False), (" while its line to the server is away", True)):
+        times = []
+        for number in range(runs):
+            doctor, expert = await our_call(stage, browser)
+            await expert.evaluate(LAST)
+            if away:
+                await doctor.evaluate(AWAY)
+                await until(expert, "[...window.room.seats.values()].some((seat) => !seat.connected)")
+            begun = time.time()
+            stage.app[keys.STREAMS].close(staff=stage.city.doctor.staff)
+            await asyncio.sleep(GONE)
+            times.append(max(0.0, await expert.evaluate("window.last / 1000") - begun))
+            diary.note(f"login ended{name}: last packet after {times[-1]:.2f} s", name=f"revoked{name}", run=number)
+            await hang_up(stage)
+        rows.append(Row(name=f"login ended{name}: its last packet at the other", unit="s", ours=max(times), goal=1,
+                        note=f"worst of {runs}, peer to peer"))
+    return rows
 
 
 async def relay_rows(

@@ -253,13 +253,13 @@ class TcpGate:
 
 
 @asynccontextmanager
-async def coturn(program: str, secret: str) -> AsyncIterator[tuple[str, int]]:
+async def coturn(program: str, secret: str, *, relay_ip: str = "127.0.0.1") -> AsyncIterator[tuple[str, int]]:
     """A relay on loopback with expiring credentials made from `secret`; its address. Ended with the block."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="huizhen-turn-") as folder:
         process = await asyncio.create_subprocess_exec(
             program, "-n", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp", "--no-tcp-relay",
-            "--listening-ip=127.0.0.1", f"--listening-port={port}", "--relay-ip=127.0.0.1", "--allow-loopback-peers",
+            "--listening-ip=127.0.0.1", f"--listening-port={port}", f"--relay-ip={relay_ip}", "--allow-loopback-peers",
             "--use-auth-secret", f"--static-auth-secret={secret}", f"--realm={REALM}", "--relay-threads=1",
             f"--pidfile={Path(folder) / 'pid'}", f"--userdb={Path(folder) / 'db'}", "--log-file=stdout",
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
@@ -301,9 +301,11 @@ async def _listens(port: int) -> None:
 
 
 @asynccontextmanager
-async def bad_network(program: str, secret: str, *, seed: int = 1) -> AsyncIterator[UdpProxy]:
-    """coturn behind a proxy that is clean until told."""
-    async with coturn(program, secret) as relay:
+async def bad_network(
+    program: str, secret: str, *, seed: int = 1, relay_ip: str = "127.0.0.1"
+) -> AsyncIterator[UdpProxy]:
+    """coturn behind a proxy that is clean until told. `relay_ip`: from where it speaks to peers."""
+    async with coturn(program, secret, relay_ip=relay_ip) as relay:
         proxy = await UdpProxy(relay, seed=seed).start()
         try:
             yield proxy

@@ -84,19 +84,13 @@ class Janus:
             else:
                 self._drop(room, seat)
                 await self._flush(client)
-                handle = await client.attach()
+                asked = {
+                    "request": "joinandconfigure", "ptype": "publisher", "room": room, "pin": made.pin, "id": seat,
+                }
+                handle, reply = await client.join(asked, jsep)
                 made.seats[seat] = Seat(pc=pc, publisher=handle)
                 self._wishes[room, seat] = Wish(ladder=Ladder(at=AUDIO if speech else VIDEO))
-                try:
-                    reply = await client.message(
-                        handle, {"request": "joinandconfigure", "ptype": "publisher", "room": room, "pin": made.pin,
-                                 "id": seat}, jsep,
-                    )
-                except MediaError:
-                    self._drop(room, seat)
-                    raise
-                finally:
-                    self._keeper.save(self.held)
+                self._keeper.save(self.held)
         if "jsep" not in reply:
             raise MediaError("no answer")
         return str(reply["jsep"]["sdp"])

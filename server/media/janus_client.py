@@ -20,6 +20,8 @@ from server.media.backend import MediaError
 ANSWER_SECONDS = 5.0
 KEEPALIVE_SECONDS = 20.0
 NO_SESSION = 458
+NAME_TAKEN = 436                # JANUS_VIDEOROOM_ERROR_ID_EXISTS
+LEAVING, LEAVING_SECONDS = 10, 0.2
 PLUGIN = "janus.plugin.videoroom"
 Told = dict[str, Any]
 
@@ -125,6 +127,22 @@ class JanusClient:
         if "error_code" in data:
             raise JanusError(data["error_code"], data["error"])
         return {**data, "jsep": reply["jsep"]} if "jsep" in reply else data
+
+    async def join(self, body: Mapping[str, Any], jsep: Mapping[str, Any]) -> tuple[int, Told]:
+        """A new handle, and what the plugin says to its `body` and description. While a former handle of the same name,
+        which has been detached, is not quite gone, another one is taken: a handle reads one description only.
+        """
+        for left in reversed(range(LEAVING)):
+            handle = await self.attach()
+            try:
+                return handle, await self.message(handle, body, jsep)
+            except MediaError as error:
+                with contextlib.suppress(MediaError):
+                    await self.request("detach", handle=handle)
+                if not (isinstance(error, JanusError) and error.code == NAME_TAKEN and left):
+                    raise
+            await asyncio.sleep(LEAVING_SECONDS)
+        raise AssertionError("unreachable")
 
     async def close(self) -> None:
         """The socket ends; the session stays to be claimed."""

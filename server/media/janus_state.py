@@ -108,6 +108,12 @@ class Wish(msgspec.Struct):
 
 SPEECH, SMALL, STILLS, PICTURE = 40, 90, 60, 300        # kbit/s that a line of each kind is reckoned to need
 LAYERS = ((200, 2), (110, 1), (0, 0))           # a tile higher than so many pixels gets this layer
+HEAVIEST = (90, 210, 600)                       # kbit/s that a layer may come to (static/js/room/janus.js)
+
+
+def layer_of(height: int) -> int:
+    """The layer for a tile of so many pixels."""
+    return next(layer for least, layer in LAYERS if height > least or not least)
 
 
 def chosen(line: Line, wish: Wish) -> tuple[bool, int]:
@@ -115,8 +121,7 @@ def chosen(line: Line, wish: Wish) -> tuple[bool, int]:
     if not line.video:
         return True, line.substream
     if wish.ladder.rung == "video":
-        height = wish.heights.get(line.seat, LAYERS[0][0])
-        return True, next(layer for least, layer in LAYERS if height > least or not least)
+        return True, layer_of(wish.heights.get(line.seat, LAYERS[0][0]))
     return wish.ladder.rung == "small" and line.seat == sees(wish), 0
 
 
@@ -128,7 +133,9 @@ def climbed(
     """
     before, voices = (wish.rung, wish.ladder.chosen), SPEECH * others
     needs = (voices + PICTURE * others, voices + SMALL, voices + STILLS, voices)
-    wish.ladder.limit(most=most, cap=cap, needs=needs)
+    tiles = [layer_of(x) for x in wish.heights.values()][:others]
+    pictures = sum(HEAVIEST[x] for x in [*tiles, *[len(HEAVIEST) - 1] * (others - len(tiles))])
+    wish.ladder.limit(most=most, cap=cap, needs=(voices + pictures, *needs[1:]))     # a limit holds at the worst
     wish.ladder.hear(report, needs, now)
     return (wish.rung, wish.ladder.chosen) != before
 

@@ -9,9 +9,9 @@ from aiortc.mediastreams import AudioStreamTrack
 
 from server.media.backend import MediaError
 from server.media.janus import Janus
-from server.media.janus_state import Line, Wish, chosen
+from server.media.janus_state import Line, Wish, chosen, climbed, sees
 from server.media.packet_relay import PacketRelay
-from server.media.relay.ladder import AUDIO, SMALL, Ladder
+from server.media.relay.ladder import AUDIO, SMALL, Ladder, Report
 from server.settings import SettingsError
 from server.settings_reading import load_settings
 from tests.media.janus_server import SECRET, running_janus
@@ -123,6 +123,37 @@ async def test_calls_outlive_our_own_restart_and_who_leaves_is_neither_heard_nor
         await peer.close()
     await asyncio.gather(*tasks)
     await backend.close()
+
+
+async def test_a_name_that_a_former_handle_still_has_is_waited_for(server, tmp_path):
+    backend, peer = Janus(tmp_path, url=server.url, secret=SECRET, recorder=PacketRelay(tmp_path)), Peer("a")
+    await backend.open_room("room")
+    client = await backend._session.client()
+    former = await client.attach()
+    room = backend.held.rooms["room"]
+    await client.message(former, {"request": "join", "ptype": "publisher", "room": "room", "pin": room.pin, "id": "a"})
+    publishing = asyncio.create_task(peer.publish(backend))
+    await asyncio.sleep(0.5)
+    assert not publishing.done()
+    await client.request("detach", handle=former)
+    await publishing
+    await until(lambda: peer.up.connectionState == "connected")
+    await peer.close()
+    await backend.close_room("room")
+    await backend.close()
+
+
+@pytest.mark.parametrize(("heights", "most", "cap", "rung"), [
+    ({}, "video", 0, "video"), ({}, "small", 0, "small"), ({}, "audio", 0, "audio"), ({}, "video", 1300, "video"),
+    ({}, "video", 1200, "small"), ({"b": 300, "c": 100}, "video", 800, "video"), ({"b": 90, "c": 90}, "video", 300, "video"),
+    ({"b": 300, "c": 300}, "video", 800, "small"), ({}, "video", 100, "audio"),
+])
+def test_a_seat_is_sent_no_more_than_it_wants_or_may_be(heights, most, cap, rung):
+    wish = Wish(ladder=Ladder(), heights=heights)
+    assert climbed(wish, Report(concealed=0.0, loss=0.0, kbps=400), 2, 1000.0, most=most, cap=cap) is (rung != "video")
+    assert (wish.rung, wish.ladder.chosen) == (rung, rung != "video")
+    assert chosen(Line(seat="b", video=False), wish)[0]
+    assert chosen(Line(seat="b", video=True), wish)[0] is (rung == "video" or (rung == "small" and sees(wish) == "b"))
 
 
 async def test_a_dead_janus_is_a_new_generation_and_its_rooms_are_empty(server, tmp_path):

@@ -1,18 +1,22 @@
 """Chromium pages in one room whose media pass through Debian's Janus, configured as we ship it; and their recording."""
 
 import asyncio
+import socket
 
 import pytest
 
+from bench.impair import bad_network
 from server import keys
 from server.auth.passwords import Passwords
-from server.settings import Media, Recorder
+from server.settings import Ice, Media, Recorder
 from server.signalling.setup import ROOMS
 from tests.media.janus_server import running_janus
+from tests.needs import need_program
 from tests.realtime.stage import flows, open_stage, until
 from tests.realtime.test_recording_browsers import played, recorded
 from tests.realtime.test_relay_browsers import invite
 
+SECRET = "not-a-secret"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 RECEIVED = """async () => {
@@ -107,6 +111,32 @@ async def test_three_seats_meet_over_janus_which_outlives_the_server_and_is_left
         await hears_all(page, 1)
     assert len(seating.backend.seats(session)) == 2
     assert [x for x in stage.problems if "ERR_CONNECTION_REFUSED" not in x] == []    # while the server was away
+
+
+def own_address() -> str:
+    """This machine's address as others see it; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.connect(("192.0.2.1", 9))
+        return str(one.getsockname()[0])
+
+
+async def test_a_line_that_is_cut_for_twelve_seconds_comes_back_by_itself(tmp_path, passwords: Passwords, speaking):
+    async with running_janus(tmp_path / "janus") as janus, bad_network(
+        need_program("turnserver", "coturn"), SECRET, relay_ip=own_address()      # Janus has no candidate on loopback
+    ) as line:
+        ice = Ice(turn_urls=(f"turn:127.0.0.1:{line.port}?transport=udp",), turn_secret=SECRET, relay_only=True)
+        media = Media(backend="janus", janus_url=janus.url, janus_secret_file=str(janus.secret_file))
+        async with open_stage(tmp_path, passwords, await speaking.browser(), ice=ice, media=media) as (stage, browser):
+            await invite(stage, "expert2")
+            pages = [await stage.enter(await stage.open(browser, who)) for who in ("doctor", "expert", "expert2")]
+            for page in pages:
+                await hears_all(page, 2)
+            line.set("cut12")
+            for page in pages:
+                await until(page, "window.room.group.relay.silent > 0")
+            for page in pages:
+                await hears_all(page, 2)
+            assert stage.problems == []
 
 
 async def test_two_who_agree_are_recorded_beside_janus_and_the_film_shows_both(room):
