@@ -65,9 +65,12 @@ def check(settings: Settings) -> None:
 def entries(settings: Settings) -> list[DeviceEntry]:
     """The devices of the settings."""
     return [
-        DeviceEntry(name=one.title, calling=one.title, address=one.address, certificate=one.certificate)
+        DeviceEntry(
+            name=one.title, calling=one.title, address=one.address, certificate=one.certificate, host=one.host,
+            port=one.port, coding=one.coding, conflict_status=one.conflict_status,
+        )
         for one in settings.gateway.devices
-    ]
+    ]  # fmt: skip
 
 
 async def _serve(settings: Settings, say: Say) -> int:
@@ -125,16 +128,26 @@ def _write(uow: SqlUnitOfWork, given: Gateway, wanted: list[DeviceEntry], ca: st
 
 
 def _write_devices(uow: SqlUnitOfWork, wanted: list[DeviceEntry]) -> None:
-    """Those of the settings are in force, no others."""
+    """Those of the settings are in force, no others. Who calls makes a device another one; where it listens and what
+    it is answered do not: commitments that wait for it still find their way.
+    """
     def mark(one: DeviceEntry | DeviceRow) -> tuple[str, str, str, str]:
         return one.called, one.calling, one.address, one.certificate
 
     held = {mark(row): row for row in uow.devices.of(PLACE)}
     for entry in wanted:
-        if held.pop(mark(entry), None) is None:
+        row = held.pop(mark(entry), None)
+        if row is None:
             uow.devices.add(DeviceRow(
                 id=uow.new_id(), organisation=PLACE, name=entry.name, called=entry.called, calling=entry.calling,
-                address=entry.address, certificate=entry.certificate, created_at=uow.now,
+                address=entry.address, certificate=entry.certificate, host=entry.host, port=entry.port,
+                coding=entry.coding, conflict_status=entry.conflict_status, created_at=uow.now,
             ))  # fmt: skip
+            continue
+        now = replace(
+            row, host=entry.host, port=entry.port, coding=entry.coding, conflict_status=entry.conflict_status
+        )
+        if now != row:
+            uow.devices.save(now)
     for row in held.values():
         uow.devices.save(replace(row, ended_at=uow.now))
