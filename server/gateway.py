@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import web
@@ -18,10 +19,12 @@ from consult.errors import Invalid, NotFound
 from consult.people import Organisation, OrganisationId, OrganisationKind, Tier
 from server import keys, logs
 from server.app import create_app
+from server.dicomweb.ports import ARCHIVE
 from server.dimse.registry import DeviceEntry, check_entry
 from server.dimse.running import DIMSE_PORTS
 from server.forward_stow import may_go_to
 from server.forwards import COMPRESSIONS
+from server.letting_go import LETTING_GO, LettingGo
 from server.sealing import seal
 from server.serving import make_data_folder, open_control, started, stop_signal
 from server.settings import Gateway, Settings, SettingsError
@@ -100,6 +103,10 @@ async def open_gateway(app: web.Application) -> None:
     sealed = await asyncio.to_thread(seal, settings.key_folder, given.token, owner=NAME)
     wanted = [check_entry(entry, settings.dimse.titles) for entry in entries(settings)]
     await app[keys.WORK].run(_write, given, wanted, ca, sealed)
+    if given.keep_days:
+        app[LETTING_GO] = LettingGo(
+            app[keys.WORK], app[ARCHIVE], organisation=PLACE, keep=timedelta(days=given.keep_days)
+        )
 
 
 def _write(uow: SqlUnitOfWork, given: Gateway, wanted: list[DeviceEntry], ca: str, sealed: str) -> None:

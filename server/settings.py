@@ -245,6 +245,9 @@ class Gateway(Section, frozen=True, kw_only=True):
     token: Annotated[str, Meta(description="the city's access token with the right to store")] = ""
     ca: Annotated[str, Meta(description="PEM file with the city's authority; empty: those the system trusts")] = ""
     compression: Annotated[str, Meta(description="lossless, for uncompressed images: jpeg-ls, htj2k; empty: none")] = ""
+    keep_days: Annotated[
+        int, Meta(description="days that a study stays after the city has acknowledged all of it; 0: for ever", ge=0)
+    ] = 0
     devices: Annotated[tuple[GatewayDevice, ...], Meta(description="devices that may store here")] = ()
 
 

@@ -70,9 +70,9 @@ async def test_a_start_brings_the_settings_in_and_the_next_one_changes_them(tmp_
 
 
 @asynccontextmanager
-async def running(settings):
+async def running(settings, **more):
     """The box on these settings, its ports and jobs in the test's own hands."""
-    box = create_app(settings, background=False)
+    box = create_app(settings, background=False, **more)
     await open_gateway(box)
     runner = web.AppRunner(box)
     await runner.setup()
