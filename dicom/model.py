@@ -65,7 +65,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """The removal of a study from an organisation, after its retention, by two people.
+    """The removal of a study from an organisation: after its retention by two people, or by a gateway.
 
     `series`: (Study Instance UID, Series Instance UID) as stored of everything shown under `study_uid`.
     `stored_before`: ISO 8601; with anything that came later the study is not removed.

@@ -44,6 +44,7 @@ ACTION: Mapping[str, str] = {
     "archive.search": _("查询其他影像系统"),
     "archive.fetch": _("从其他影像系统调取"),
     "study.forward": _("转发影像"),
+    "study.let_go": _("上级已确认收存，本机不再保留影像"),
     "token.make": _("新建接口令牌"),
     "token.end": _("停用接口令牌"),
     "token.use": _("使用接口令牌"),

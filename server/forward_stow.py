@@ -7,7 +7,7 @@ import json
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import ip_address
 from typing import Any
@@ -37,9 +37,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a lot. `error`: the code of what stopped it; what is in neither list was not answered for."""
+    """What became of a lot. `error`: the code of what stopped it; what is in neither list was not answered for.
+
+    `named`: those of `sent` that the answer itself names, where others went with a bare success.
+    """
 
     sent: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)  # SOP Instance UID → code
     error: str = ""
 
@@ -90,15 +94,16 @@ async def send_stow(url: str, token: str, ca: str, parts: Sequence[Part]) -> Out
         outcome = await post(parts)
         if len(parts) == 1 or outcome.error not in {f"http_{status}" for status in _ABOUT_IT}:
             return outcome
-        sent: list[str] = []
-        refused: dict[str, str] = {}
+        whole = Outcome()
         for part in parts:
             alone = await post([part])
             if alone.error and not alone.refused:
-                return Outcome(sent=tuple(sent), refused=refused, error=alone.error)
-            sent += alone.sent
-            refused |= alone.refused
-        return Outcome(sent=tuple(sent), refused=refused)
+                return replace(whole, error=alone.error)
+            whole = Outcome(
+                sent=whole.sent + alone.sent, named=whole.named + alone.named,
+                refused={**whole.refused, **alone.refused},
+            )  # fmt: skip
+        return whole
 
 
 async def _post(session: ClientSession, url: str, context: ssl.SSLContext, parts: Sequence[Part]) -> Outcome:
@@ -168,7 +173,8 @@ async def _read(answer: ClientResponse, parts: Sequence[Part]) -> Outcome:
         return Outcome(error="bad_answer")
     sent = tuple(uid for uid in everyone if uid in stored)
     refused = {uid: failed[uid] for uid in everyone if uid in failed and uid not in stored}
-    return Outcome(sent=sent, refused=refused, error="" if len(sent) + len(refused) == len(everyone) else "bad_answer")
+    error = "" if len(sent) + len(refused) == len(everyone) else "bad_answer"
+    return Outcome(sent=sent, named=sent, refused=refused, error=error)
 
 
 def _items(said: Mapping[str, Any], tag: str) -> list[tuple[str, int]]:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import web
@@ -18,10 +19,12 @@ from consult.errors import Invalid, NotFound
 from consult.people import Organisation, OrganisationId, OrganisationKind, Tier
 from server import keys, logs
 from server.app import create_app
+from server.dicomweb.ports import ARCHIVE
 from server.dimse.registry import DeviceEntry, check_entry
 from server.dimse.running import DIMSE_PORTS
 from server.forward_stow import may_go_to
 from server.forwards import COMPRESSIONS
+from server.letting_go import LETTING_GO, LettingGo
 from server.sealing import seal
 from server.serving import make_data_folder, open_control, started, stop_signal
 from server.settings import Gateway, Settings, SettingsError
@@ -65,9 +68,12 @@ def check(settings: Settings) -> None:
 def entries(settings: Settings) -> list[DeviceEntry]:
     """The devices of the settings."""
     return [
-        DeviceEntry(name=one.title, calling=one.title, address=one.address, certificate=one.certificate)
+        DeviceEntry(
+            name=one.title, calling=one.title, address=one.address, certificate=one.certificate, host=one.host,
+            port=one.port, coding=one.coding, conflict_status=one.conflict_status,
+        )
         for one in settings.gateway.devices
-    ]
+    ]  # fmt: skip
 
 
 async def _serve(settings: Settings, say: Say) -> int:
@@ -97,6 +103,10 @@ async def open_gateway(app: web.Application) -> None:
     sealed = await asyncio.to_thread(seal, settings.key_folder, given.token, owner=NAME)
     wanted = [check_entry(entry, settings.dimse.titles) for entry in entries(settings)]
     await app[keys.WORK].run(_write, given, wanted, ca, sealed)
+    if given.keep_days:
+        app[LETTING_GO] = LettingGo(
+            app[keys.WORK], app[ARCHIVE], organisation=PLACE, keep=timedelta(days=given.keep_days)
+        )
 
 
 def _write(uow: SqlUnitOfWork, given: Gateway, wanted: list[DeviceEntry], ca: str, sealed: str) -> None:
@@ -125,16 +135,26 @@ def _write(uow: SqlUnitOfWork, given: Gateway, wanted: list[DeviceEntry], ca: st
 
 
 def _write_devices(uow: SqlUnitOfWork, wanted: list[DeviceEntry]) -> None:
-    """Those of the settings are in force, no others."""
+    """Those of the settings are in force, no others. Who calls makes a device another one; where it listens and what
+    it is answered do not: commitments that wait for it still find their way.
+    """
     def mark(one: DeviceEntry | DeviceRow) -> tuple[str, str, str, str]:
         return one.called, one.calling, one.address, one.certificate
 
     held = {mark(row): row for row in uow.devices.of(PLACE)}
     for entry in wanted:
-        if held.pop(mark(entry), None) is None:
+        row = held.pop(mark(entry), None)
+        if row is None:
             uow.devices.add(DeviceRow(
                 id=uow.new_id(), organisation=PLACE, name=entry.name, called=entry.called, calling=entry.calling,
-                address=entry.address, certificate=entry.certificate, created_at=uow.now,
+                address=entry.address, certificate=entry.certificate, host=entry.host, port=entry.port,
+                coding=entry.coding, conflict_status=entry.conflict_status, created_at=uow.now,
             ))  # fmt: skip
+            continue
+        now = replace(
+            row, host=entry.host, port=entry.port, coding=entry.coding, conflict_status=entry.conflict_status
+        )
+        if now != row:
+            uow.devices.save(now)
     for row in held.values():
         uow.devices.save(replace(row, ended_at=uow.now))

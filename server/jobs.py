@@ -11,6 +11,7 @@ from consult.inviting import expire_invitations
 from consult.triage import expire_offers, expire_returned
 from server import keys
 from server.dicomweb.ports import ARCHIVE
+from server.letting_go import LETTING_GO
 from server.removing import expire_removals, finish
 from server.storage.unit import SqlUnitOfWork
 from server.watching import Watching
@@ -27,6 +28,7 @@ THUMBNAILS_SECONDS = 3600.0
 WATCH_SECONDS = 2.0
 REMOVALS_SECONDS = 60.0
 RECORDINGS_SECONDS = 30.0
+LETTING_GO_SECONDS = 600.0
 
 
 def plan(app: web.Application) -> None:
@@ -42,6 +44,13 @@ def plan(app: web.Application) -> None:
     tasks.once("finish_removals", finish(app))
     tasks.every("finish_removals", REMOVALS_SECONDS, lambda: finish(app))
     tasks.every("expire_removals", REMOVALS_SECONDS, lambda: work.run(expire_removals))
+    if letting_go := app.get(LETTING_GO):
+        async def let_go() -> None:
+            await app[keys.ARCHIVE_STARTED].wait()
+            await letting_go.step()
+
+        tasks.once("let_go", let_go())
+        tasks.every("let_go", LETTING_GO_SECONDS, let_go)
     tasks.every("recordings", RECORDINGS_SECONDS, app[keys.SHELF].step)
     if settings.watch.folders:
         watching = Watching(settings.watch, app[ARCHIVE], work)

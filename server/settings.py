@@ -234,6 +234,10 @@ class GatewayDevice(Section, frozen=True, kw_only=True):
     title: Annotated[str, Meta(description="the AE title the device calls itself")]
     address: Annotated[str, Meta(description="its address or network")] = ""
     certificate: Annotated[str, Meta(description="SHA-256 of its certificate, for the encrypted port")] = ""
+    host: Annotated[str, Meta(description="where it listens, for storage commitment; empty: it does not")] = ""
+    port: Annotated[int, Meta(description="the port it listens on", ge=0, le=65535)] = 0
+    coding: Annotated[str, Meta(description="character set of answers: utf-8, gb18030, gbk, iso58, pinyin")] = "utf-8"
+    conflict_status: Annotated[int, Meta(description="C-STORE status when other bytes are held already")] = 0xB000
 
 
 class Gateway(Section, frozen=True, kw_only=True):
@@ -241,6 +245,9 @@ class Gateway(Section, frozen=True, kw_only=True):
     token: Annotated[str, Meta(description="the city's access token with the right to store")] = ""
     ca: Annotated[str, Meta(description="PEM file with the city's authority; empty: those the system trusts")] = ""
     compression: Annotated[str, Meta(description="lossless, for uncompressed images: jpeg-ls, htj2k; empty: none")] = ""
+    keep_days: Annotated[
+        int, Meta(description="days that a study stays after the city has acknowledged all of it; 0: for ever", ge=0)
+    ] = 0
     devices: Annotated[tuple[GatewayDevice, ...], Meta(description="devices that may store here")] = ()
 
 

@@ -32,6 +32,26 @@ def is_done(connection: sqlite3.Connection, id: str) -> bool:
     return connection.execute("SELECT 1 FROM removal WHERE id = ?", (id,)).fetchone() is not None
 
 
+def held_of(connection: sqlite3.Connection, organisation: str, study_uid: str) -> frozenset[tuple[str, str]]:
+    """(SOP Instance UID, digest in hex) of all that is shown under a study."""
+    rows = connection.execute(
+        "SELECT i.sop_uid, b.digest FROM instance i JOIN blob b ON b.id = i.blob"
+        " WHERE +i.organisation = ? AND i.study_uid = ?",
+        (organisation, study_uid),
+    )
+    return frozenset((sop_uid, digest.hex()) for sop_uid, digest in rows)
+
+
+def is_contested(connection: sqlite3.Connection, organisation: str, study_uid: str) -> bool:
+    """Whether a file is, or was, in quarantine that says it is of the study, or takes the place of one of its own."""
+    found = connection.execute(
+        "SELECT 1 FROM quarantine WHERE organisation = ?1 AND (study_uid = ?2 OR sop_uid IN"
+        " (SELECT sop_uid FROM instance WHERE +organisation = ?1 AND study_uid = ?2))",
+        (organisation, study_uid),
+    )
+    return found.fetchone() is not None
+
+
 def check_removal(connection: sqlite3.Connection, one: Removal) -> None:
     """Raises CorrectionError where a removal does not fit what is held at this moment."""
     if is_done(connection, one.id):

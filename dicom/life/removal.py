@@ -1,4 +1,4 @@
-"""Removing a study after its retention: what is removed, and what goes with it. Who may is decided elsewhere."""
+"""Removing a study: what is removed, and what goes with it. Who may, and when, is decided elsewhere."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class Forwarder:
                     self._noted = {key for key in self._noted if key[0] != destination.id}
                     return
                 outcome = await self._send(way, items)
-                await self._work.run(_settle, destination.id, items, outcome, self._jitter)
+                await self._work.run(_settle, destination, items, outcome, self._jitter)
                 if outcome.error:
                     LOG.info("not forwarded", extra={"destination": destination.id, "error": outcome.error})
                     return
@@ -188,9 +188,7 @@ class Forwarder:
             raise
         except Exception:
             LOG.exception("forwarding failed", extra={"destination": destination.id})
-            await self._work.run(
-                _settle, destination.id, (), Outcome(error="failed"), self._jitter
-            )
+            await self._work.run(_settle, destination, (), Outcome(error="failed"), self._jitter)
 
     async def _send(self, way: _Way, items: Sequence[Item]) -> Outcome:
         destination = way.destination
@@ -329,21 +327,25 @@ def _enqueue(
     for arrival in found:
         if wants(rule, destination.device, arrival):
             number += 1
-            new += uow.forwards.add_item(Item(
+            item = Item(
                 id=uow.new_id(), destination=destination.id, n=number, study_uid=arrival.study_uid,
                 sop_uid=arrival.sop_uid, digest=arrival.digest, created_at=uow.now, next_at=uow.now,
-            ))  # fmt: skip
+            )  # fmt: skip
+            # What was stored after its acknowledgement had left the archive in between: the device sent it again.
+            new += uow.forwards.add_item(item) or uow.forwards.send_again(item, acknowledged_before=arrival.at)
     uow.forwards.move_mark(rule.id, after)
     return new
 
 
 def _settle(
-    uow: SqlUnitOfWork, destination: str, items: Sequence[Item], outcome: Outcome, jitter: Jitter
+    uow: SqlUnitOfWork, way: Destination, items: Sequence[Item], outcome: Outcome, jitter: Jitter
 ) -> None:
-    queue, now = uow.forwards, uow.now
+    """`way`: the destination as it was when the lot went out, for its address is what has answered."""
+    queue, now, destination = uow.forwards, uow.now, way.id
     by_uid = {item.sop_uid: item for item in items}
-    if sent := [by_uid[uid].id for uid in outcome.sent]:
-        queue.sent(sent, now)
+    for named in (True, False):
+        if sent := [by_uid[uid].id for uid in outcome.sent if (uid in outcome.named) is named]:
+            queue.sent(sent, now, named_by=way.url if named else "")
     for uid, code in outcome.refused.items():
         later = now + pause(by_uid[uid].attempts, jitter, REFUSED_PAUSE)
         queue.refused(by_uid[uid].id, next_at=later, error=code)

@@ -21,6 +21,7 @@ from server.dimse.fetching import Fetcher
 from server.dimse.forwarding import Forwarder, sweep
 from server.dimse.reporting import EVERY_SECONDS, report_commitments
 from server.filing.running import follow
+from server.letting_go import LETTING_GO
 from server.settings import Dimse, SettingsError
 
 LOG = logging.getLogger("huizhen.dimse")
@@ -66,7 +67,7 @@ def prepare(app: web.Application) -> None:
 
 async def forwarding(app: web.Application) -> AsyncIterator[None]:
     """The queue is filled and emptied as long as the server runs."""
-    tasks, work, started = app[keys.TASKS], app[keys.WORK], app[keys.ARCHIVE_STARTED]
+    tasks, started = app[keys.TASKS], app[keys.ARCHIVE_STARTED]
 
     async def run() -> None:
         await started.wait()
@@ -74,9 +75,14 @@ async def forwarding(app: web.Application) -> AsyncIterator[None]:
 
     if app[keys.BACKGROUND]:
         tasks.keep("forward", run)
-        tasks.every("sweep_forwards", SWEEP_SECONDS, lambda: work.run(sweep))
+        tasks.every("sweep_forwards", SWEEP_SECONDS, lambda: forget_ended(app))
     yield
     await app[FORWARDER].close()
+
+
+async def forget_ended(app: web.Application) -> int:
+    """Old rows of the queue; none where they prove what may be let go, and go with it."""
+    return 0 if LETTING_GO in app else await app[keys.WORK].run(sweep)
 
 
 def limits_of(given: Dimse) -> NetworkLimits:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import and_, case, delete, func, select, update
 
 from consult.people import OrganisationId
 from server.storage.repository import Repository
@@ -67,6 +67,7 @@ class Item:
     next_at: datetime
     ended_at: datetime | None = None
     last_error: str = ""
+    named_by: str = ""             # the address whose answer named it as stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +156,12 @@ class Forwards(Repository):
             return ()
         return self._list(_ITEM, *where, c.study_uid == first, order=(c.n,), limit=limit)
 
-    def sent(self, ids: Sequence[str], moment: datetime) -> None:
-        """The receiver has acknowledged them."""
-        self._end(ids, "sent", moment)
+    def sent(self, ids: Sequence[str], moment: datetime, *, named_by: str = "") -> None:
+        """The receiver has acknowledged them; `named_by`: the address whose answer named each of them."""
+        c = forward_item.c
+        values = {"state": "sent", "ended_at": moment, "last_error": "", "attempts": c.attempts + 1}
+        statement = update(forward_item).where(c.id.in_(ids), c.state == "waiting")
+        self.link.execute(statement.values(values | {"named_by": named_by}))
 
     def drop(self, destination: str, study_uid: str, moment: datetime) -> int:
         """A person gives up what still waits of a study; how many."""
@@ -178,11 +182,6 @@ class Forwards(Repository):
         if study_uid:
             where.append(c.study_uid == study_uid)
         return self.link.execute(update(forward_item).where(*where).values(next_at=moment)).rowcount
-
-    def _end(self, ids: Sequence[str], state: str, moment: datetime) -> None:
-        c = forward_item.c
-        values = {"state": state, "ended_at": moment, "last_error": "", "attempts": c.attempts + 1}
-        self.link.execute(update(forward_item).where(c.id.in_(ids), c.state == "waiting").values(values))
 
     def lots(self, destinations: Sequence[str], *, limit: int = 200) -> Sequence[Lot]:
         """What waits, by destination and study: the most often tried first, then the oldest."""
@@ -231,3 +230,38 @@ class Forwards(Repository):
         c = forward_item.c
         where: Any = and_(c.state != "waiting", c.ended_at < before)
         return self.link.execute(delete(forward_item).where(where)).rowcount
+
+    # -- what a gateway lets go (server/letting_go.py)
+
+    def arrived(self, destination: Destination, before: datetime, *, after: str, limit: int) -> Sequence[str]:
+        """Studies of which the destination's address has named everything before the moment; by UID from `after` on."""
+        c = forward_item.c
+        there = case((and_(c.state == "sent", c.named_by == destination.url), 1), else_=0)
+        query = (
+            select(c.study_uid)
+            .where(c.destination == destination.id, c.study_uid > after)
+            .group_by(c.study_uid)
+            .having(func.min(there) == 1, func.max(c.ended_at) < before)
+            .order_by(c.study_uid)
+            .limit(limit)
+        )
+        return list(self.link.execute(query).scalars())
+
+    def of_study(self, destination: str, study_uid: str) -> Sequence[Item]:
+        """Everything of one study, in the order of arrival."""
+        c = forward_item.c
+        return self._list(_ITEM, c.destination == destination, c.study_uid == study_uid, order=(c.n,))
+
+    def forget_study(self, study_uid: str, *, before: datetime) -> int:
+        """Forget, for every destination, what was acknowledged before the moment; how many."""
+        c = forward_item.c
+        where = (c.study_uid == study_uid, c.state == "sent", c.ended_at < before)
+        return self.link.execute(delete(forward_item).where(*where)).rowcount
+
+    def send_again(self, item: Item, *, acknowledged_before: datetime) -> bool:
+        """What was acknowledged before the moment waits anew, at the place of `item`; False where nothing was."""
+        c = forward_item.c
+        same = (c.destination == item.destination, c.sop_uid == item.sop_uid, c.digest == item.digest)
+        again = {"state": "waiting", "n": item.n, "next_at": item.next_at, "attempts": 0}
+        statement = update(forward_item).where(*same, c.state == "sent", c.ended_at < acknowledged_before)
+        return self.link.execute(statement.values(again | {"ended_at": None, "named_by": ""})).rowcount == 1

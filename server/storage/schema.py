@@ -29,7 +29,7 @@ UPGRADES = {
     11: "invitations",
     12: "recordings",
     13: "pictures",
-    15: "recording_moments", 16: "place_limits",
+    15: "recording_moments", 16: "place_limits", 17: "acknowledged",
 }  # fmt: skip
 """Number → name. Numbers are given out before the work begins, so some may stay unused."""
 END = "\n;;\n"  # between statements: triggers hold semicolons of their own

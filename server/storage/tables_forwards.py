@@ -1,6 +1,6 @@
 """Where received images go on to: destinations, rules, and the queue with one row per instance and destination."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Index, UniqueConstraint
+from sqlalchemy import Boolean, CheckConstraint, Column, Index, Text, UniqueConstraint
 
 from server.storage.columns import JsonTuple, key, moment, number, ref, table, text, version
 
@@ -57,8 +57,11 @@ forward_item = table(
     moment("next_at"),
     moment("ended_at", null=True),
     text("last_error"),
+    # The address whose own answer named the instance as stored; '' where a bare success, or a device, took it.
+    Column("named_by", Text, nullable=False, server_default="", info={"upgrade": 17}),
     UniqueConstraint("destination", "sop_uid", "digest"),
     CheckConstraint("state IN ('waiting', 'sent', 'dropped')", name="state"),
     Index("ix_forward_item_waiting", "destination", "state", "n"),
+    Index("ix_forward_item_study", "destination", "study_uid", info={"upgrade": 17}),
     info={"upgrade": 7},
 )

@@ -66,6 +66,49 @@ def test_a_refused_instance_waits_by_itself_until_its_time_or_a_persons_word(que
     assert queue.run(lambda u: u.forwards.sweep(before=later)) == 2
 
 
+def test_a_study_is_at_its_destination_when_the_address_has_named_all_of_it(queue):
+    """What is said without naming it, by another address, or given up, is no proof; nor is an answer that is too new."""
+    here, later = "https://pacs.example", NOW + timedelta(days=1)
+
+    def arrived(after="", limit=9):
+        way = queue.read(lambda u: u.forwards.destination("d"))
+        return queue.read(lambda u: u.forwards.arrived(way, later, after=after, limit=limit))
+
+    for n, study in enumerate(("1.1", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6"), 1):
+        put(queue, n, study)
+    queue.run(lambda u: (
+        u.forwards.sent(["i1"], NOW, named_by=here), u.forwards.sent(["i3"], NOW), u.forwards.drop("d", "1.3", NOW),
+        u.forwards.sent(["i5"], NOW, named_by="https://other.example"), u.forwards.sent(["i6"], later, named_by=here),
+        u.forwards.sent(["i7"], NOW, named_by=here),
+    ))  # fmt: skip
+    assert arrived() == ["1.6"]
+    queue.run(lambda u: u.forwards.sent(["i2"], NOW, named_by=here))
+    assert arrived() == ["1.1", "1.6"]
+    assert arrived(limit=1) == ["1.1"]
+    assert arrived("1.1") == ["1.6"]
+    assert [item.named_by for item in queue.read(lambda u: u.forwards.of_study("d", "1.1"))] == [here, here]
+    assert queue.run(lambda u: u.forwards.forget_study("1.1", before=NOW)) == 0
+    assert queue.run(lambda u: u.forwards.forget_study("1.1", before=later)) == 2
+    assert arrived() == ["1.6"]
+
+
+def test_what_comes_again_after_its_acknowledgement_waits_again(queue):
+    put(queue, 1)
+    item = queue.read(lambda u: u.forwards.item("i1"))
+    later = NOW + timedelta(days=1)
+
+    def again(at):
+        return queue.run(lambda u: u.forwards.send_again(replace(item, n=7, next_at=later), acknowledged_before=at))
+
+    assert not again(later)                         # it waits as it is
+    queue.run(lambda u: u.forwards.sent(["i1"], NOW, named_by="https://pacs.example"))
+    assert not again(NOW)                           # an index made anew tells of the first arrival again
+    assert again(later)
+    now = queue.read(lambda u: u.forwards.item("i1"))
+    assert (now.state, now.n, now.attempts, now.ended_at, now.named_by) == ("waiting", 7, 0, None, "")
+    assert due(queue, later) == ["i1"]
+
+
 def test_how_the_way_is_going_does_not_disturb_who_edits_the_destination(queue):
     seen = queue.read(lambda u: u.forwards.destination("d"))
     queue.run(lambda u: u.forwards.reached("d", failures=3, next_at=NOW, error="timeout"))
