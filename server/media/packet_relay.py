@@ -50,7 +50,6 @@ class PacketRelay:
         self._waiting: dict[int, asyncio.Future[m.Reply]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._lost_at = 0.0
-        self._met = False                       # the relay of the present connection has said who it is
         self._closing = False
 
     # -- MediaBackend ------------------------------------------------------------------------------------------------
@@ -215,13 +214,18 @@ class PacketRelay:
             await asyncio.sleep(0.02)
 
     async def _connect(self) -> None:
+        """Nobody else asks on a connection that has not answered: it may be a dying process' that still listens."""
         reader, writer = await asyncio.open_unix_connection(self.path)
-        self._writer = writer
-        self._reading = asyncio.create_task(self._read(reader, writer))
-        reply = await self._ask(m.Look(id=next(self._numbers)))
-        if not isinstance(reply, m.Seen):
-            raise MediaError("no answer")
-        self.pid, self._met = reply.pid, True
+        reading = self._reading = asyncio.create_task(self._read(reader, writer))
+        try:
+            reply = await self._ask(m.Look(id=next(self._numbers)), writer)
+            if not isinstance(reply, m.Seen) or writer.is_closing():
+                raise MediaError("no answer")
+        except BaseException:
+            reading.cancel()
+            writer.close()
+            raise
+        self._writer, self.pid = writer, reply.pid
         self._rooms |= {x.room: set(x.seats) for x in reply.rooms}
         self._recorded = {x.room: x.recording for x in reply.recordings}
         if reply.boot != self.generation:
@@ -261,18 +265,19 @@ class PacketRelay:
     def _lost(self, writer: asyncio.StreamWriter) -> None:
         """The child has gone: whoever waits is told, and a new one is started for the rooms that need it."""
         writer.close()
-        if self._writer is not writer:
+        if self._writer not in (writer, None):
             return
-        self._writer = None
-        self._lost_at = time.monotonic()
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(MediaError("the relay has gone"))
         self._waiting.clear()
-        met, self._met = self._met, False
+        if self._writer is None:                # it never said who it is: whoever starts it tries again
+            return
+        self._writer = None
+        self._lost_at = time.monotonic()
         for room, recording in [] if self._closing else list(self._recorded.items()):
             self._recording_over(room, recording, "relay")
-        if not met or self._closing or not self._rooms:
+        if self._closing or not self._rooms:
             return
         for seats in self._rooms.values():
             seats.clear()
@@ -281,8 +286,8 @@ class PacketRelay:
         if self._starting is None or self._starting.done():
             self._starting = asyncio.create_task(self._start())
 
-    async def _ask(self, message: m.ToRelay) -> m.Reply:
-        writer = self._writer
+    async def _ask(self, message: m.ToRelay, writer: asyncio.StreamWriter | None = None) -> m.Reply:
+        writer = writer or self._writer
         if writer is None:
             raise MediaError("no relay")
         waiting: asyncio.Future[m.Reply] = asyncio.get_running_loop().create_future()

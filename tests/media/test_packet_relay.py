@@ -75,3 +75,24 @@ async def test_the_next_web_process_finds_the_rooms_as_they_are(relay, tmp_path)
     await following.close()
     await asyncio.sleep(0)
     await pc.close()
+
+
+async def test_a_dying_relay_that_still_listens_is_not_asked_but_replaced(relay):
+    """As after a kill: the first connection is still taken, and answers nothing. Who asks meanwhile waits."""
+    taken, let_go = asyncio.Event(), asyncio.Event()
+
+    async def dying(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.set()
+        await let_go.wait()
+        writer.close()
+
+    relay.path.parent.mkdir(parents=True, exist_ok=True)
+    listening = await asyncio.start_unix_server(dying, relay.path)
+    first = asyncio.create_task(relay.open_room("one"))
+    await taken.wait()
+    looks = [asyncio.create_task(relay.look()) for _ in range(3)]
+    await asyncio.sleep(0)
+    listening.close()
+    let_go.set()
+    await first
+    assert {x.pid for x in await asyncio.gather(*looks)} == {relay.pid}
