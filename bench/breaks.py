@@ -44,6 +44,27 @@ LAST = """() => {
   look(); }"""
 AWAY = """() => { const { signalling } = window.room; signalling.connect = () => {}; signalling.socket.close(); }"""
 Calls: TypeAlias = tuple[tuple[str, Callable[[Stage, Browser], Coroutine[Any, Any, Pages]]], ...]
+# The longest time without new sound and without a new picture, over all connections that carry the call.
+LONGEST = """() => {
+  const known = new Map();
+  const fresh = {audio: performance.now(), video: performance.now()};
+  window.longest = {audio: 0, video: 0};
+  const look = async () => {
+    for (const pc of [window.room.call?.peer.pc, window.room.group?.relay.pc]) {
+      if (!pc || pc.connectionState === 'closed') continue;
+      for (const row of (await pc.getStats()).values()) {
+        if (row.type !== 'inbound-rtp') continue;
+        const now = row.kind === 'audio' ? row.totalSamplesReceived - row.concealedSamples : row.framesDecoded;
+        const key = row.id + row.ssrc + (pc.name ?? '');
+        if (now > (known.get(key) ?? 0)) fresh[row.kind] = performance.now();
+        known.set(key, now);
+      }
+    }
+    for (const kind of ['audio', 'video'])
+      window.longest[kind] = Math.max(window.longest[kind], performance.now() - fresh[kind]);
+    setTimeout(look, 20);
+  };
+  look(); }"""
 SETTLE = 0.5                    # what was in flight at the relay's death has been played by then
 BACK = f"""(limit) => new Promise((resolve) => {{ const begun = performance.now(); const found = {{audio: 0, video: 0}};
   let first = null; const read = async () => {{ const now = {{sound: 0, frames: 0}};
@@ -105,12 +126,17 @@ def seating(stage: Stage) -> Any:
 async def relayed_call(stage: Stage, browser: Browser) -> Pages:
     """Our room of two on the packet relay, as when it is recorded."""
     pages = await our_call(stage, browser)
+    await to_relay(stage, pages)
+    await warm(pages)
+    return pages
+
+
+async def to_relay(stage: Stage, pages: Pages) -> None:
+    """The room of this call has its media forwarded from now on."""
     [room] = [x for x in stage.app[ROOMS].rooms.values() if any(live.connected for live in x.seats.values())]
     seating(stage).demand(room)
     for page in pages:
         await until(page, "window.room.group?.showing && window.room.call === null && window.room.group.relay.pc")
-    await warm(pages)
-    return pages
 
 
 async def direct_again(stage: Stage) -> None:
@@ -206,6 +232,31 @@ async def revoked_rows(stage: Stage, browser: Browser, diary: Diary, *, runs: in
         rows.append(Row(name=f"login ended{name}: its last packet at the other", unit="s", ours=max(times), goal=1,
                         note=f"worst of {runs}, peer to peer"))
     return rows
+
+
+async def moved_rows(stage: Stage, browser: Browser, diary: Diary, *, runs: int) -> list[Row]:
+    """A call between two browsers moves to the packet relay: the longest without new sound, and a new picture."""
+    gaps: dict[str, list[float]] = {"audio": [], "video": []}
+    for number in range(runs):
+        pages = await our_call(stage, browser)
+        for page in pages:
+            await page.evaluate(LONGEST)
+        await to_relay(stage, pages)
+        await asyncio.sleep(GONE)
+        found = [await page.evaluate("window.longest") for page in pages]
+        for kind, times in gaps.items():
+            times.append(max(one[kind] for one in found))
+        diary.note(
+            f"moved to the relay: {gaps['audio'][-1]:.0f} ms without sound, {gaps['video'][-1]:.0f} without a picture",
+            name="moved", run=number, audio=gaps["audio"][-1], video=gaps["video"][-1],
+        )  # fmt: skip
+        await hang_up(stage)
+        await direct_again(stage)
+    return [
+        Row(name=f"moved from peer to peer to the relay: longest without new {what}", unit="ms", ours=max(gaps[kind]),
+            note=f"worst of {runs}, median {median(gaps[kind]):.0f}")
+        for what, kind in (("sound", "audio"), ("picture", "video"))
+    ]  # fmt: skip
 
 
 async def relay_rows(

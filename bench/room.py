@@ -133,13 +133,14 @@ def parts(bench: Bench, folder: Path) -> dict[str, Callable[[], Coroutine[Any, A
         "cut": lambda: breaks.cut_rows(*where, bench.gate, bench.diary, runs=1 if bench.quick else 10),
         "restart": lambda: broken_rows(bench, folder / "restart", breaks.restart_rows),
         "janus": lambda: janus_rows(bench, folder / "janus"),
+        "moved": lambda: broken_rows(bench, folder / "moved", breaks.moved_rows),
         "killed": lambda: broken_rows(bench, folder / "killed", breaks.killed_rows),
         "revoked": lambda: broken_rows(bench, folder / "revoked", breaks.revoked_rows),
         "relay5": lambda: breaks.relay_rows(*where, bench.diary, runs=bench.runs, seconds=WINDOW),
     }
 
 
-NAMES = ("first", *LINES, "cut", "restart", "janus", "killed", "revoked", "relay5")
+NAMES = ("first", *LINES, "cut", "restart", "janus", "moved", "killed", "revoked", "relay5")
 
 
 async def measure(folder: Path, *, quick: bool, runs: int, only: frozenset[str], diary: Diary) -> list[Row]:

@@ -149,6 +149,7 @@ class Archive:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._background
         await self.workers.close()
+        await self.retriever.thumbnails.settled()
         await asyncio.to_thread(self._reader.close)
         await asyncio.to_thread(self._committer.stop)
         self._packs.close()

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-MADE_BY = "3"  # raise it when the same request would yield other bytes than the last release made
+MADE_BY = "4"  # raise it when the same request would yield other bytes than the last release made
 _OWN = f"-{MADE_BY}"
 
 
@@ -50,6 +50,29 @@ class Memory:
                 _, old = self._kept.popitem(last=False)
                 self._size -= len(old)
         return data
+
+
+class Thumbnails:
+    """Those on disk, by the digest of their instance and the number of their frame."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._keeping: set[asyncio.Future[None]] = set()
+
+    async def find(self, digest: str, number: int) -> bytes | None:
+        """What is kept; None where nothing is."""
+        return await asyncio.to_thread(read_or_none, path_of(self._root, digest, number))
+
+    def keep(self, digest: str, number: int, data: bytes) -> None:
+        """Written while its first reader has it already; nobody waits for it."""
+        path = path_of(self._root, digest, number)
+        keeping = asyncio.ensure_future(asyncio.to_thread(keep, path, data))
+        self._keeping.add(keeping)
+        keeping.add_done_callback(self._keeping.discard)
+
+    async def settled(self) -> None:
+        """Wait until all that was given is on disk."""
+        await asyncio.gather(*self._keeping)
 
 
 def read_or_none(path: Path) -> bytes | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -112,6 +111,7 @@ class Retriever:
         self._packs = packs
         self._workers = workers
         self.memory = cache.Memory(limits.memory_cache_bytes)
+        self.thumbnails = cache.Thumbnails(root)
 
     def read(self, span: ByteRange) -> bytes:
         """The bytes. Blocks; call it off the event loop."""
@@ -260,11 +260,10 @@ class Retriever:
         self.check_sound(row)
         if wanted != THUMBNAIL:
             return await self.rendered(row, number, wanted)
-        path = cache.path_of(self._root, row.digest, number)
-        found = await asyncio.to_thread(cache.read_or_none, path)
+        found = await self.thumbnails.find(row.digest, number)
         if found is None:
             found = await self.rendered(row, number, wanted)
-            await asyncio.to_thread(cache.keep, path, found)
+            self.thumbnails.keep(row.digest, number, found)
         return found
 
     async def waveform(self, row: InstanceRow) -> bytes:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from math import isfinite
 from typing import Literal
-
-import numpy as np
 
 from dicom.elements import Element, Walker
 
@@ -65,7 +64,7 @@ class Attributes:
                 out.append(float(part))
             except ValueError:
                 continue
-        return [number for number in out if np.isfinite(number)]
+        return [number for number in out if isfinite(number)]
 
     def items(self, tag: int) -> list[Attributes]:
         """The items of a sequence."""

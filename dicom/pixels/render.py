@@ -60,7 +60,7 @@ def render(image: Image, number: int, wanted: Rendering) -> bytes:
         array = _colours(image, array, number, wanted, step)
     picture = Pictures.fromarray(np.ascontiguousarray(array))
     if target and picture.size != target:
-        picture = picture.resize(target, Pictures.Resampling.BILINEAR)
+        picture = _sized(picture, target)
     if wanted.annotation:
         picture = annotate(picture, image.dataset, wanted.annotation)
     out = io.BytesIO()
@@ -69,6 +69,15 @@ def render(image: Image, number: int, wanted: Rendering) -> bytes:
     else:
         picture.save(out, "JPEG", quality=max(1, min(100, wanted.quality)))
     return out.getvalue()
+
+
+def _sized(picture: Pictures.Image, target: tuple[int, int]) -> Pictures.Image:
+    """In the size wanted. Where each pixel is the mean of a whole number of others, the mean: a tenth of the work."""
+    down, over = divmod(picture.height, target[1])
+    across, beside = divmod(picture.width, target[0])
+    if not over and not beside and picture.mode in {"L", "RGB"}:
+        return picture.reduce((across, down))
+    return picture.resize(target, Pictures.Resampling.BILINEAR)
 
 
 def _mirrored(array: Array, crop: tuple[int, int, int, int], viewport: tuple[float, ...] | None) -> Array:
@@ -81,7 +90,8 @@ def _mirrored(array: Array, crop: tuple[int, int, int, int], viewport: tuple[flo
 def _colours(image: Image, array: Array, number: int, wanted: Rendering, step: int = 1) -> Array:
     """The frame, thinned out by `step`, as shades or RGB of 8 bits with its graphics drawn."""
     drawn = graphics(image, array, number)
-    array = array[::step, ::step]
+    if step > 1:
+        array = np.ascontiguousarray(array[::step, ::step])
     if array.ndim == 3:
         out = _eight_bits(image, array)
     elif image.photometric == "PALETTE COLOR":

@@ -28,6 +28,7 @@ async def ct(archive: Archive):
 async def test_only_the_usual_size_stays_on_disk_whatever_is_asked_for(working_archive):
     row = await ct(working_archive)
     usual = await working_archive.thumbnail(row)
+    await working_archive.retriever.thumbnails.settled()
     assert len(kept(working_archive)) == 1
     for viewport in ((640.0, 480.0), (64.0, 64.0), (127.0, 128.0)):
         assert await working_archive.thumbnail(row, 1, replace(THUMBNAIL, viewport=viewport)) != usual
@@ -41,12 +42,14 @@ async def test_only_the_usual_size_stays_on_disk_whatever_is_asked_for(working_a
 async def test_what_another_release_drew_is_drawn_anew_and_cleared_away(working_archive, monkeypatch):
     row = await ct(working_archive)
     fresh = await working_archive.thumbnail(row)
+    await working_archive.retriever.thumbnails.settled()
     (old,) = kept(working_archive)
     assert old.name.endswith(f"-{cache.MADE_BY}")
     old.write_bytes(b"as it was drawn once")
     monkeypatch.setattr(cache, "_OWN", "-next")
     working_archive.retriever.memory = Memory(1 << 20)
     assert await working_archive.thumbnail(row) == fresh
+    await working_archive.retriever.thumbnails.settled()
     assert len(kept(working_archive)) == 2
     await working_archive.trim_thumbnails()
     assert [path.name.endswith("-next") for path in kept(working_archive)] == [True]
