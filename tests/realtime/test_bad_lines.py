@@ -60,32 +60,44 @@ async def choose(page, mode: str) -> None:
     await page.get_by_role("button", name="完成").click()
 
 
-@pytest.mark.browser
-@pytest.mark.slow
-async def test_over_every_bad_line_speech_goes_on_and_the_picture_comes_back(room):
-    stage, browser, line = room
-    pages = [await stage.open(browser, who) for who in ("doctor", "expert")]
-    doctor, expert = pages
+async def called(room) -> list:
+    """The pages of doctor and expert, in a call through the relay; the expert's check of the line is done."""
+    stage, browser, _ = room
+    doctor, expert = pages = [await stage.open(browser, who) for who in ("doctor", "expert")]
     # one of them waits for the check, which has tried the relay that the call will take
     await until(expert, "document.querySelector('.room-verdict')?.textContent.includes('设备和网络都正常')")
-    for measured, why, grade in VERDICTS:
-        found = await doctor.evaluate("async (x) => (await import('/static/js/room/precheck.js')).verdict(x)", WELL | measured)
-        assert found == {"grade": grade, "why": why, "text": PRECHECK[why].format(ms=900)}, measured
     for page in pages:
         await stage.enter(page)
     for page in pages:
         await flows(page)
         await until(page, "room.call.told === 'relay'")
+    await choose(expert, "auto")    # from now on the line decides, on both sides
+    await choose(doctor, "auto")
+    return pages
 
-    # from now on the line decides, on both sides; one of them chooses speech alone for a while: both do without pictures, and are told whose choice it is
-    await choose(expert, "auto")
+
+async def pictures_come(page, *, seconds: float = 150) -> None:
+    """It climbs by trial, each longer awaited than the one before."""
+    before = await page.evaluate(FRAMES)
+    await until(page, f"async (before) => await ({FRAMES})() > before + 3", arg=before, seconds=seconds)
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+async def test_over_lines_that_carry_pictures_speech_goes_on_with_them(room):
+    stage, _, line = room
+    pages = doctor, expert = await called(room)
+    for measured, why, grade in VERDICTS:
+        found = await doctor.evaluate("async (x) => (await import('/static/js/room/precheck.js')).verdict(x)", WELL | measured)
+        assert found == {"grade": grade, "why": why, "text": PRECHECK[why].format(ms=900)}, measured
+
+    # one of them chooses speech alone for a while: both do without pictures, and are told whose choice it is
     await choose(doctor, "speech")
     await until(doctor, "document.getElementById('line').textContent === '按您的选择，只用语音'")
     await until(expert, "document.getElementById('line').textContent === '按对方的选择，只用语音'")
     await until(expert, "room.call.peer.pc.getSenders().every((x) => x.track?.kind !== 'video' || !x.getParameters().encodings[0].active)")
     await choose(doctor, "auto")
 
-    # lines that still carry pictures
     for profile in ("loss5", "far", "satellite", "thin250"):
         line.set(profile)
         for page in pages:
@@ -93,8 +105,15 @@ async def test_over_every_bad_line_speech_goes_on_and_the_picture_comes_back(roo
         for page in pages:
             await until(page, CALM, seconds=90)
         for page in pages:
-            before = await page.evaluate(FRAMES)
-            await until(page, f"async (before) => await ({FRAMES})() > before + 3", arg=before, seconds=90)
+            await pictures_come(page)
+    assert stage.problems == []
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+async def test_over_the_worst_lines_and_a_cut_speech_goes_on_and_the_picture_comes_back(room):
+    stage, _, line = room
+    pages = _, expert = await called(room)
 
     line.set("thin64")
     for page in pages:
@@ -114,8 +133,7 @@ async def test_over_every_bad_line_speech_goes_on_and_the_picture_comes_back(roo
 
     line.set("clean")
     for page in pages:
-        before = await page.evaluate(FRAMES)
-        await until(page, f"async (before) => await ({FRAMES})() > before + 3", arg=before, seconds=150)     # it climbs by trial
+        await pictures_come(page)
 
     # twelve seconds of nothing: both are told, and come back without a click
     line.set("cut12")
@@ -124,8 +142,7 @@ async def test_over_every_bad_line_speech_goes_on_and_the_picture_comes_back(roo
         await page.evaluate("() => { window.calmSince = undefined; }")
     for page in pages:
         await until(page, CALM, seconds=90)
-        before = await page.evaluate(FRAMES)
-        await until(page, f"async (before) => await ({FRAMES})() > before + 3", arg=before, seconds=90)
+        await pictures_come(page)
     assert b'huizhen_room_rungs_total{rung="audio"}' in stage.app[keys.METRICS].text()
 
     # what it was like stands on the consultation afterwards
