@@ -197,7 +197,12 @@ def of_item(outer: Charset, label: bytes | None, samples: list[bytes]) -> Charse
         return own
     if not told:
         return outer
-    if repaired := own.repaired if label is not None else _found(outer.terms, samples):
+    repaired = own.repaired if label is not None else _found(outer.terms, samples)
+    if repaired == "ISO_IR 192" and outer.repaired == "GB18030" and _looks_chinese(told, strict=True):
+        # Short GBK is UTF-8 by chance (一些 is, 姊夫 is with its end cut off); Chinese in UTF-8 is whole and has Han.
+        utf8 = b"\x00".join(told).decode("utf-8", "replace")
+        repaired = repaired if "\ufffd" not in utf8 and any("\u2e80" <= c <= "\uffef" for c in utf8) else ""
+    if repaired:
         return replace(outer, repaired=repaired)
     # It is judged by less than the dataset is: finding nothing wrong counts where the dataset's set cannot be.
     if outer.repaired and _read(told, _PLAIN[outer.repaired]) is None:
