@@ -2,13 +2,17 @@
 
 The devices of the city write GBK under "ISO_IR 100" or under no label at all. Such text is shown right and marked
 as repaired; the bytes stay as they came.
+
+Bytes are ambiguous: `Müller` reads as GBK too, and 体 as `Ìå`. What decides, in this order: a value in which every
+byte above ASCII stands as Western writing has it (`is_western`) is Latin-1, and says nothing of the others; what is
+left is judged together, of a dataset by `detect`, of a sequence's item by `of_item`.
 """
 
 from __future__ import annotations
 
 import re
 from codecs import getincrementaldecoder
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Single-byte and multi-byte sets without code extensions (PS3.3 Tables C.12-2 and C.12-5).
 _PLAIN = {
@@ -57,6 +61,22 @@ _TWO_BYTES = frozenset({"jisx0208", "jisx0212"})
 _DELIMITED = re.compile(rb"[\\^=\r\n\t\f]")
 _GB2312 = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xa9\xb0-\xf7][\xa1-\xfe])*\Z")
 _GB2312_PAIR = re.compile(rb"[\xb0-\xf7][\xa1-\xfe]")
+# Latin-1 as it is written. One byte by itself (Müller, 37,5 °C): in GBK its second half would be an ASCII sign, which
+# only rare characters have. Two or three together are a pair of GB 2312 as well, so they must be letters in a word
+# whose case holds: after a small letter (Größe, Conceição), at its head (Íñigo, Määttä), or between capitals (NÚÑEZ).
+# A common Chinese character begins with a sign or a capital and mostly ends the word it touches (X线, A型, 3cm右), so
+# capitals that end a word (PÄÄ) are read as Chinese; 李 before 锜 looks like the head of Ñúñez, and is 李.
+_WESTERN = re.compile(
+    rb"""(?:[\x00-\x7f]++
+    | [\xa0-\xff](?![\x80-\xff])
+    | (?<=[a-z])[\xdf-\xf6\xf8-\xff]{2,3}(?![A-Z\x80-\xff])
+    | (?<![A-Za-z][A-Z])(?<=[A-Z])[\xdf-\xf6\xf8-\xff]{2,3}(?=[a-z])
+    | (?<![A-Za-z])[\xc0-\xd6\xd8-\xde][\xdf-\xf6\xf8-\xff](?=[a-z])
+    | (?<=[A-Z])[\xc0-\xd6\xd8-\xde]{2,3}(?=[A-Z])
+    )++\Z""",
+    re.VERBOSE,
+)
+_AMBIGUOUS = frozenset({("",), ("ISO_IR 6",), ("ISO_IR 100",)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +93,7 @@ class Charset:
         if data.isascii() and b"\x1b" not in data:
             return data.decode("ascii")
         if self.repaired:
-            return data.decode(_PLAIN[self.repaired], "replace")
+            return data.decode("iso8859-1" if is_western(data) else _PLAIN[self.repaired], "replace")
         first = codec_of(self.terms[0])
         if b"\x1b" in data:
             return _decode_escaped(data, first)
@@ -148,17 +168,58 @@ def detect(label: bytes, samples: list[bytes]) -> Charset:
     """The character set of a dataset from its label and all its text together (one short value is ambiguous)."""
     terms = parse_label(label)
     shown = label.decode("ascii", "replace").strip(" \x00")[:64]
+    return Charset(label=shown, terms=terms, repaired=_found(terms, samples))
+
+
+def _found(terms: tuple[str, ...], samples: list[bytes]) -> str:
+    """The set that the text is really in, '' where the label holds."""
     found = [stripped for sample in samples if not (stripped := sample.rstrip(b" \x00")).isascii()]
-    repaired = ""
     if found and not any(b"\x1b" in sample for sample in found):
         first = _without_extensions(terms[0])
         if len(terms) == 1 and (
             first in {"", "ISO_IR 6", "ISO_IR 100", "GBK", "GB18030", "ISO_IR 192"} or first not in _PLAIN
         ):
-            repaired = _repair(first, found)
-        elif first in {"", "ISO_IR 6"} and "ISO 2022 IR 58" in terms:
-            repaired = _repair("", found)
-    return Charset(label=shown, terms=terms, repaired=repaired)
+            return _repair(first, found)
+        if first in {"", "ISO_IR 6"} and "ISO 2022 IR 58" in terms:
+            return _repair("", found)
+    return ""
+
+
+def of_item(outer: Charset, label: bytes | None, samples: list[bytes]) -> Charset:
+    """The character set of one item of a sequence in a dataset read as `outer`, from the item's own text.
+
+    `label`: its own Specific Character Set, None where it has none. One that was found wrong for the dataset, or that
+    devices write unasked, is believed here no more than there. What the item's text does not tell is as in `outer`.
+    """
+    told = telling(samples)
+    own = outer if label is None else detect(label, samples)
+    if own.terms != outer.terms and not (outer.repaired and own.terms in _AMBIGUOUS):
+        return own
+    if not told:
+        return outer
+    repaired = own.repaired if label is not None else _found(outer.terms, samples)
+    if repaired == "ISO_IR 192" and outer.repaired == "GB18030" and _looks_chinese(told, strict=True):
+        # Short GBK is UTF-8 by chance (一些 is, 姊夫 is with its end cut off); Chinese in UTF-8 is whole and has Han.
+        utf8 = b"\x00".join(told).decode("utf-8", "replace")
+        repaired = repaired if "\ufffd" not in utf8 and any("\u2e80" <= c <= "\uffef" for c in utf8) else ""
+    if repaired:
+        return replace(outer, repaired=repaired)
+    # It is judged by less than the dataset is: finding nothing wrong counts where the dataset's set cannot be.
+    if outer.repaired and _read(told, _PLAIN[outer.repaired]) is None:
+        return replace(outer, repaired="")
+    return outer
+
+
+def is_western(value: bytes) -> bool:
+    """Whether the bytes above ASCII in `value` stand as in Western text in ISO 8859-1; True if there are none."""
+    return _WESTERN.match(value) is not None or not value
+
+
+def telling(samples: list[bytes]) -> list[bytes]:
+    """Those of `samples` that tell of a wrong label: neither plain ASCII nor Western text."""
+    if b"".join(samples).isascii():
+        return []
+    return [sample for sample in samples if not sample.isascii() and not is_western(sample.rstrip(b" \x00"))]
 
 
 def _without_extensions(term: str) -> str:
@@ -170,6 +231,10 @@ def _without_extensions(term: str) -> str:
 
 
 def _repair(first: str, samples: list[bytes]) -> str:
+    if first not in {"GBK", "GB18030"}:
+        samples = telling(samples)  # no UTF-8 is among the Western ones: its bytes above ASCII come in pairs with signs
+        if not samples:
+            return ""
     utf8 = _read(samples, "utf-8")
     if first == "ISO_IR 192":
         return "" if utf8 is not None else ("GB18030" if _looks_chinese(samples, strict=False) else "")

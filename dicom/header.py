@@ -118,6 +118,7 @@ def read_header(window: Window, transfer_syntax: str, budget: Budget | None = No
         name: _clean(charset.decode(value), person=name in {"patient_name", "referring_physician"})
         for name, value in raw.items()
     }
+    of_issuer = charset if issuer.isascii() else charsets.of_item(charset, None, [issuer])
     frames = _number(texts.pop("number_of_frames", ""))
     layout = PixelLayout()
     if pixel is not None:
@@ -131,7 +132,7 @@ def read_header(window: Window, transfer_syntax: str, budget: Budget | None = No
         **{name: _date(texts.get(name, "")) for name in _DATES},
         series_number=_number(texts.get("series_number", "")),
         instance_number=_number(texts.get("instance_number", "")),
-        issuer_of_accession=_clean(charset.decode(issuer)),
+        issuer_of_accession=_clean(of_issuer.decode(issuer)),
         rows=shorts.get("rows"),
         columns=shorts.get("columns"),
         bits_allocated=shorts.get("bits_allocated"),

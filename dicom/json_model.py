@@ -16,7 +16,7 @@ from dicom import charset as charsets
 from dicom.charset import Charset
 from dicom.elements import PIXEL_DATA, UNDEFINED, Element, Walker
 from dicom.errors import RefusedError
-from dicom.texts import SAMPLED, inside, nested
+from dicom.texts import SAMPLED, ItemCharset, samples_of
 
 BULK = "bulk:"
 _INLINE_LIMIT = 1024
@@ -55,19 +55,19 @@ class JsonWriter:
                     self.sign(self._value(element))
             elif self.sampled(element):
                 samples.append(self._value(element))
-        if b"".join(samples).isascii():
-            samples = nested(walker, elements, self.vr_of, label)
-        found = charsets.detect(label, samples)
+        found = charsets.detect(label, samples_of(walker, elements, samples, self.vr_of, label))
         return self._objects(elements, found, "", 0)
 
-    def _objects(self, elements: list[Element], charset: Charset, path: str, depth: int) -> dict[str, Any]:
+    def _objects(
+        self, elements: list[Element], charset: Charset | ItemCharset, path: str, depth: int
+    ) -> dict[str, Any]:
         self._walker.make(1 + len(elements))
         out: dict[str, Any] = {}
         for element in elements:
             out.update(self.named(element, charset, path, depth))
         return out
 
-    def named(self, element: Element, charset: Charset, path: str = "", depth: int = 0) -> dict[str, Any]:
+    def named(self, element: Element, charset: Charset | ItemCharset, path: str = "", depth: int = 0) -> dict[str, Any]:
         """The element under its name; nothing for what JSON leaves out (PS3.18 §F.2.2: group lengths, file header)."""
         tag = element.tag
         if tag & 0xFFFF == 0 or tag >> 16 in {0x0000, 0x0002}:
@@ -111,7 +111,7 @@ class JsonWriter:
     def _value(self, element: Element) -> bytes:
         return self._walker.window.bytes(element.offset, element.length)
 
-    def _element(self, element: Element, charset: Charset, path: str, depth: int) -> dict[str, Any]:
+    def _element(self, element: Element, charset: Charset | ItemCharset, path: str, depth: int) -> dict[str, Any]:
         vr = self.vr_of(element)
         out: dict[str, Any] = {"vr": vr}
         if vr == "SQ":
@@ -127,7 +127,7 @@ class JsonWriter:
                 out["Value"] = values
         return out
 
-    def _items(self, element: Element, charset: Charset, path: str, depth: int) -> list[dict[str, Any]]:
+    def _items(self, element: Element, charset: Charset | ItemCharset, path: str, depth: int) -> list[dict[str, Any]]:
         if depth >= self._max_depth:
             raise RefusedError(code="too_deep")
         out = []
@@ -135,7 +135,7 @@ class JsonWriter:
         for number, (start, end, explicit) in enumerate(walker.items(element)):
             limit = end if end is not None else element.end
             elements = list(walker.elements(start, limit, depth=depth + 1, explicit=explicit))
-            inner = inside(charset, elements, self._value, self.vr_of)
+            inner = ItemCharset(charset, elements, self._value, self.vr_of)
             out.append(self._objects(elements, inner, f"{path}.{number}.", depth + 1))
         return out
 
@@ -147,7 +147,7 @@ class JsonWriter:
         data = swapped(self._value(element), vr) if self._order == ">" else self._value(element)
         return {"InlineBinary": base64.b64encode(data).decode("ascii")}
 
-    def _values(self, vr: str, data: bytes, charset: Charset) -> list[Any]:
+    def _values(self, vr: str, data: bytes, charset: Charset | ItemCharset) -> list[Any]:
         if vr in _NUMBERS:
             return self._numbers(vr, data)
         if vr == "AT":

@@ -13,7 +13,7 @@ from dicom import charset as charsets
 from dicom.charset import Charset
 from dicom.elements import SHORT_VRS, Element, Walker
 from dicom.json_model import Dictionary, JsonWriter
-from dicom.texts import SAMPLED, nested
+from dicom.texts import SAMPLED, samples_of
 
 _HEADER = struct.Struct("<HH2sH")
 _SMALL = 256
@@ -56,9 +56,8 @@ class Texts:
         for one in cut.pieces:
             if isinstance(one, Element) and writer.sampled(one):
                 cut.samples.append(walker.window.bytes(one.offset, one.length))
-        if b"".join(cut.samples).isascii():
-            cut.samples = nested(walker, (x for x in cut.pieces if isinstance(x, Element)), writer.vr_of, cut.label)
-        charset = charsets.detect(cut.label, cut.samples)
+        others = [x for x in cut.pieces if isinstance(x, Element)]
+        charset = charsets.detect(cut.label, samples_of(walker, others, cut.samples, writer.vr_of, cut.label))
         if sum(map(len, self._known.values())) > _MOST:
             self._known.clear()
         known = self._known.setdefault(charset, {})

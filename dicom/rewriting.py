@@ -18,7 +18,7 @@ from dicom.corrections import MODIFYING_SYSTEM, modified_at
 from dicom.elements import LONG_VRS, UNDEFINED, Element, Walker
 from dicom.errors import RefusedError, UnsupportedError
 from dicom.recode import _swapped as swapped
-from dicom.texts import SAMPLED, inside, nested
+from dicom.texts import SAMPLED, ItemCharset, samples_of
 
 if TYPE_CHECKING:
     from dicom.workers.ops import Dataset
@@ -126,9 +126,7 @@ class Rewriter:
                 label = self._bytes(element)
             elif self._vr_of(element) in SAMPLED and element.length <= 1 << 16:
                 samples.append(self._bytes(element))
-        if b"".join(samples).isascii():
-            samples = nested(self._walker, self._elements, self._vr_of, label)
-        return charsets.detect(label, samples)
+        return charsets.detect(label, samples_of(self._walker, self._elements, samples, self._vr_of, label))
 
     def _choose_codec(self) -> tuple[str, bool]:
         """The encoding of new text, and whether all other text must change to it too."""
@@ -163,10 +161,10 @@ class Rewriter:
     def _bytes(self, element: Element) -> bytes:
         return self._walker.window.bytes(element.offset, element.length)
 
-    def _copied(self, element: Element, depth: int, charset: Charset | None = None) -> bytes:
+    def _copied(self, element: Element, depth: int, charset: Charset | ItemCharset | None = None) -> bytes:
         return self._form.element(element.tag, self._vr_of(element), self._value(element, depth, charset))
 
-    def _value(self, element: Element, depth: int, charset: Charset | None = None) -> bytes:
+    def _value(self, element: Element, depth: int, charset: Charset | ItemCharset | None = None) -> bytes:
         """The value in the form asked for, its text in the character set of what is written."""
         vr = self._vr_of(element)
         charset = charset or self._charset
@@ -183,14 +181,14 @@ class Rewriter:
         return value if self._walker.little == self._form.little else swapped(value, vr)
 
     def _item(
-        self, start: int, end: int | None, explicit: bool, element: Element, depth: int, charset: Charset
+        self, start: int, end: int | None, explicit: bool, element: Element, depth: int, charset: Charset | ItemCharset
     ) -> bytes:
         limit = element.end if end is None else end
         children = list(self._walker.elements(start, limit, depth=depth + 1, explicit=explicit))
         self._walker.make(1 + len(children))
-        charset = inside(charset, children, self._bytes, self._vr_of)
+        inner = ItemCharset(charset, children, self._bytes, self._vr_of)
         parts = [
-            self._copied(child, depth + 1, charset)
+            self._copied(child, depth + 1, inner)
             for child in children
             if child.tag & 0xFFFF and not (self._recoded and child.tag == _CHARSET)
         ]

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from dicom.charset import Charset, detect
+from dicom.charset import Charset, detect, of_item
 from dicom.errors import CannotRenderError
 from dicom.pixels.attributes import Attributes
 
@@ -31,6 +31,9 @@ _DEEPEST = 30
 _LONGEST = 20_000
 _DATES = {"DATE": 0x0040A121, "TIME": 0x0040A122, "DATETIME": 0x0040A120}
 _REFERENCES = frozenset({"COMPOSITE", "IMAGE", "WAVEFORM"})
+# Texts, meanings and names of the tree; so much of one tells the character set.
+_TEXTS, _SHORT = (0x0040A160, 0x0040A123, 0x00080104, 0x0040A075), 400
+_CHARSET = 0x00080005
 
 
 def read_structured(top: Attributes) -> dict[str, Any]:
@@ -66,7 +69,11 @@ class _Reader:
 
     def words(self, a: Attributes, tag: int) -> str:
         """A text as the document's character set has it, control characters but line breaks left out."""
-        text = self.charset.decode(a.raw(tag)[:_LONGEST]).replace("\r\n", "\n").replace("\r", "\n")
+        raw, charset = a.raw(tag)[:_LONGEST], self.charset
+        if a is not self.top and not raw.isascii():
+            texts = [a.raw(known)[:_SHORT] for known in _TEXTS]
+            charset = of_item(charset, a.raw(_CHARSET) if _CHARSET in a else None, texts)
+        text = charset.decode(raw).replace("\r\n", "\n").replace("\r", "\n")
         return "".join(c for c in text if c == "\n" or c.isprintable()).strip()
 
     def coded(self, a: Attributes, tag: int) -> tuple[str, str]:
@@ -154,7 +161,7 @@ class _Reader:
 
 def _samples(a: Attributes, depth: int) -> list[bytes]:
     """Values that tell the character set: texts, meanings and names of the tree."""
-    out = [raw for tag in (0x0040A160, 0x0040A123, 0x00080104, 0x0040A075) if (raw := a.raw(tag)[:400])]
+    out = [raw for tag in _TEXTS if (raw := a.raw(tag)[:_SHORT])]
     if depth < _DEEPEST:
         for tag in (0x0040A043, 0x0040A168, 0x0040A073, 0x0040A730):
             for item in a.items(tag):

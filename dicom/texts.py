@@ -1,6 +1,7 @@
-"""Text inside sequences that tells a dataset's character set where its own level is plain ASCII.
+"""The text inside sequences: where it tells a dataset's character set, and where an item has one of its own.
 
-A device with a wrong label or none often writes Chinese in a code's meaning or an annotation alone.
+A device with a wrong label or none often writes Chinese in a code's meaning or an annotation alone, beside a top level
+that is plain ASCII or Western.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ SAMPLED = frozenset({"PN", "LO", "SH", "LT", "ST", "UT", "UC"})
 
 _CHARSET = 0x00080005
 _DEEPEST, _ELEMENTS, _MOST = 4, 5_000, 64 << 10  # sequences in sequences; elements passed; bytes taken
-_UNASKED = frozenset({("",), ("ISO_IR 6",), ("ISO_IR 100",)})
 
 
 def nested(
@@ -45,23 +45,53 @@ def nested(
     return found
 
 
-def inside(
-    outer: Charset, children: list[Element], value_of: Callable[[Element], bytes], vr_of: Callable[[Element], str]
-) -> Charset:
-    """The character set of one item of a dataset read as `outer`.
-
-    A label of its own is judged by the item's own text; the one that was found wrong for the dataset, or one that
-    devices write unasked, is not believed here either.
+def samples_of(
+    walker: Walker, elements: list[Element], top: list[bytes], vr_of: Callable[[Element], str], label: bytes
+) -> list[bytes]:
+    """What a dataset's character set is judged by: its own text `top`, and that of its sequences where `top` does not
+    tell.
     """
-    own = next((child for child in children if child.tag == _CHARSET and child.length != UNDEFINED), None)
-    if own is None:
-        return outer
-    label = value_of(own)
-    terms = charsets.parse_label(label)
-    if terms == outer.terms or (outer.repaired and terms in _UNASKED):
-        return outer
-    samples = [value_of(child) for child in children if child.length <= _MOST and vr_of(child) in SAMPLED]
-    return charsets.detect(label, samples)
+    return top if charsets.telling(top) else [*top, *nested(walker, elements, vr_of, label)]
+
+
+class ItemCharset:
+    """The character set of one item, judged when text of it that is not plain ASCII is read first: most items have
+    none, and their values need not be looked at twice.
+    """
+
+    __slots__ = ("_children", "_found", "_outer", "_value_of", "_vr_of")
+
+    def __init__(
+        self,
+        outer: Charset | ItemCharset,
+        children: list[Element],
+        value_of: Callable[[Element], bytes],
+        vr_of: Callable[[Element], str],
+    ) -> None:
+        self._outer = outer
+        self._children = children
+        self._value_of = value_of
+        self._vr_of = vr_of
+        self._found: Charset | None = None
+
+    def decode(self, data: bytes) -> str:
+        """As `Charset.decode`."""
+        if data.isascii() and b"\x1b" not in data:
+            return data.rstrip(b"\x00").decode("ascii")
+        return self.found().decode(data)
+
+    def found(self) -> Charset:
+        """The judgement. Raises RefusedError where the item's values cannot be read."""
+        if self._found is None:
+            outer = self._outer.found() if isinstance(self._outer, ItemCharset) else self._outer
+            label, samples = None, []
+            for child in self._children:
+                if child.tag == _CHARSET:
+                    label = self._value_of(child) if child.length != UNDEFINED else None
+                elif 0 < child.length <= _MOST and self._vr_of(child) in SAMPLED:
+                    samples.append(self._value_of(child))
+            self._found = charsets.of_item(outer, label, samples)
+        return self._found
 
 
 def _texts(

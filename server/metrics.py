@@ -72,6 +72,9 @@ class Metrics:
         self.instances = Counter(
             "huizhen_instances", "DICOM instances received by outcome", ["outcome"], registry=own
         )
+        self.dimse_refused = Counter(
+            "huizhen_dimse_refused", "Connections to the DICOM ports not served, by reason", ["reason"], registry=own
+        )
         self.task_failures = Counter(
             "huizhen_task_failures", "Background tasks that failed and were started again", ["task"], registry=own
         )

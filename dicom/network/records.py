@@ -133,7 +133,7 @@ def _decoded(raw: _Raw, charset: Charset, little: bool) -> Record:
     for tag, value in raw.items():
         vr = vr_of(tag)
         if isinstance(value, list):
-            values[tag] = Item(vr="SQ", items=tuple(_decoded(item, charset, little) for item in value))
+            values[tag] = Item(vr="SQ", items=tuple(_of_item(item, charset, little) for item in value))
         elif vr in _NUMBERS:
             form = _NUMBERS[vr] if little else _NUMBERS[vr].replace("<", ">")
             size = struct.calcsize(form)
@@ -144,6 +144,13 @@ def _decoded(raw: _Raw, charset: Charset, little: bool) -> Record:
         else:
             values[tag] = Item(vr=vr, text=value.decode("latin-1").strip(" \x00"))
     return Record(values=values)
+
+
+def _of_item(raw: _Raw, outer: Charset, little: bool) -> Record:
+    label = raw.get(CHARSET)
+    samples = [value for tag, value in raw.items() if isinstance(value, bytes) and vr_of(tag) in _TEXT]
+    own = charsets.of_item(outer, label if isinstance(label, bytes) else None, samples)
+    return _decoded(raw, own, little)
 
 
 def write_record(

@@ -35,6 +35,11 @@ class Timers(Protocol):
     def call_later(self, delay: float, callback: Callable[[], None], /) -> Timer: ...
 
 
+def address_of(peer: object) -> str:
+    """The IP address of a socket's peer, '' where it has none; IPv4 over an IPv6 socket is IPv4."""
+    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkLimits:
     """Bounds of the DICOM network. Seconds, bytes."""
@@ -44,7 +49,8 @@ class NetworkLimits:
     idle_seconds: float = 60.0
     max_associations: int = 64
     max_per_address: int = 16
-    max_pending: int = 128  # sockets without an association yet; beyond it the oldest of the busiest address goes
+    # Sockets without an association yet, be it in a TLS handshake; beyond it the oldest of the busiest address goes.
+    max_pending: int = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

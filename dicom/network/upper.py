@@ -17,7 +17,15 @@ from typing import Any
 from dicom.network import pdu
 from dicom.network.framing import Framing
 from dicom.network.machine import Event, ImpossibleEventError, State, step
-from dicom.network.terms import AssociationEndedError, Context, NetworkLimits, RejectedError, Timer, Timers
+from dicom.network.terms import (
+    AssociationEndedError,
+    Context,
+    NetworkLimits,
+    RejectedError,
+    Timer,
+    Timers,
+    address_of,
+)
 
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
@@ -86,8 +94,7 @@ class UpperLayer(asyncio.BufferedProtocol, ABC):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._transport.set_write_buffer_limits(high=256 << 10)
-        peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
+        self.address = address_of(transport.get_extra_info("peername"))
         self._socket = transport.get_extra_info("socket")
         self._acknowledge_quickly()
         tls = transport.get_extra_info("ssl_object")

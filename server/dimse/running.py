@@ -46,7 +46,11 @@ def prepare(app: web.Application) -> None:
         tls=lambda: outgoing_context(given), ready=app[keys.ARCHIVE_STARTED].wait if app[keys.BACKGROUND] else None,
     )
     app[HOUSE] = house
-    app[DIMSE] = Listener(house, archive, services=SERVICES, limits=limits_of(given))
+    refusals = app[keys.METRICS].dimse_refused
+    app[DIMSE] = Listener(
+        house, archive, services=SERVICES, limits=limits_of(given),
+        refused=lambda reason: refusals.labels(reason).inc(),
+    )  # fmt: skip
     app[DIMSE_PORTS] = []
     app[FETCHER] = Fetcher(work, archive, house, app[keys.TASKS], limits_of(given))
     app[FORWARDER] = forwarder = Forwarder(

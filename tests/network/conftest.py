@@ -102,12 +102,13 @@ async def listen(house, archive):
     """`await listen(**limits)` → (listener, port)."""
     opened = []
 
-    async def one(timers=None, services=None, **limits):
+    async def one(timers=None, services=None, context=None, refused=lambda _: None, **limits):
         listener = Listener(
-            house, archive, services=SERVICES if services is None else services, limits=NetworkLimits(**limits), timers=timers
-        )
+            house, archive, services=SERVICES if services is None else services, limits=NetworkLimits(**limits),
+            timers=timers, refused=refused,
+        )  # fmt: skip
         opened.append(listener)
-        return listener, await listener.listen("127.0.0.1", 0)
+        return listener, await listener.listen("127.0.0.1", 0, context)
 
     yield one
     for listener in opened:

@@ -170,6 +170,9 @@ async def test_over_tls_the_certificate_says_whose_device_it_is(server, city, tm
     assert "Calling AE Title Not Recognized" in wrong.text
     anonymous = await dcmtk("echoscu", "+tla", "-ic", "-aet", "CT1", "-aec", "HUIZHEN", "127.0.0.1", port)
     assert anonymous.code != 0
+    count = app[keys.METRICS].registry.get_sample_value
+    assert count("huizhen_dimse_refused_total", {"reason": "unknown_calling"}) == 1
+    assert count("huizhen_dimse_refused_total", {"reason": "handshake"}) == 1
     with pytest.raises(SettingsError):
         tls_context(Dimse(certificate=str(ours[0]), key=str(theirs[0]), client_ca=str(both)))
 
