@@ -94,6 +94,8 @@ def _colours(image: Image, array: Array, number: int, wanted: Rendering, step: i
             coloured = (stored >= palette[0].first)[..., np.newaxis]
             out = np.where(coloured, through_palette(palette, stored), out[..., np.newaxis])
     if drawn is not None:
+        if out.base is not None or not out.flags.writeable:  # the frame itself
+            out = out.copy()
         out[drawn[::step, ::step]] = 255
     return out
 
@@ -106,8 +108,8 @@ def _eight_bits(image: Image, array: Array) -> Array:
     if bits < 8:
         return (array.astype(np.uint16) * 255 // ((1 << bits) - 1)).clip(0, 255).astype(np.uint8)
     if array.dtype != np.uint8:
-        return (array.astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
-    return np.array(array)
+        return (array >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    return array
 
 
 def _region(array: Array, viewport: tuple[float, ...] | None) -> tuple[int, int, int, int] | None:

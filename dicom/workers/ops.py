@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Self
 
+import numpy as np
 from pydicom.datadict import dictionary_VR
 
 from dicom.assembling import assemble
@@ -71,11 +72,11 @@ class Dataset:
             base: int = blob["offset"]
             window = Window(length, lambda offset, size: os.pread(fd, size, base + offset))
         if self.inflated:
-            window = Window.of(self._inflate(window.bytes(0, length)))
+            window = Window.of(memoryview(self._inflate(window.bytes(0, length))))
             self.syntax = EXPLICIT_LE
         self.window = window
 
-    def _inflate(self, data: bytes) -> bytes:
+    def _inflate(self, data: bytes) -> bytearray:
         # A sparse image may shrink two hundredfold; a bomb shrinks a thousandfold and is stopped long before the limit.
         limit = min(self.limits.inflated_bytes, max(_FREELY_INFLATED, 200 * len(data)))
         inflater = zlib.decompressobj(-15)
@@ -93,7 +94,7 @@ class Dataset:
             raise RefusedError(code="malformed") from error
         if not inflater.eof:
             raise RefusedError(code="truncated")
-        return bytes(out)
+        return out
 
     @property
     def budget(self) -> Budget:
@@ -159,8 +160,8 @@ def frame(args: Args, limits: Limits) -> Args:
         if image.layout.kind in {PixelKind.NATIVE, PixelKind.BITS}:
             return {"data": image.native_bytes(args["frame"]), "photometric": image.photometric}
         array = image.frame(args["frame"])
-        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        return {"data": little.tobytes(), "photometric": image.result_photometric}
+        little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+        return {"data": little.reshape(-1).view(np.uint8).data, "photometric": image.result_photometric}
 
 
 def encoded(args: Args, limits: Limits) -> bytes:
