@@ -6,11 +6,13 @@ import asyncio
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from dicom import cache
+from dicom.convertible import Coming, Conversion, why_not
 from dicom.corrections import shown_header, shown_metadata, shown_otherwise
 from dicom.errors import CannotRenderError, DicomError, NotFoundError, UnsupportedError
 from dicom.model import InstanceRow, Limits, PixelKind, Place
@@ -19,19 +21,11 @@ from dicom.packs.read import PackFile, PackReader
 from dicom.part10 import build_prefix
 from dicom.ready import ready_made
 from dicom.recode import fragment
-from dicom.syntaxes import (
-    DECODED,
-    DEFLATED,
-    ENCODED,
-    EXPLICIT_LE,
-    IMPLICIT_LE,
-    JPEG_BASELINE,
-    READABLE,
-    VIDEO,
-)
+from dicom.syntaxes import DEFLATED, EXPLICIT_LE, IMPLICIT_LE
 from dicom.workers.pool import WorkerPool
 
 _METADATA_BATCH = 16
+_PIECE = 4 << 20  # of native pixels from a worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,44 +58,6 @@ class Picture:
 
 
 THUMBNAIL = Picture(viewport=(128, 128), quality=80)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversion:
-    """A part-10 file in another transfer syntax: `head`, the pixels `first` (bytes, or where they lie), `more` further
-    frames of `length` bytes each (None: not known before), `tail`.
-    """
-
-    head: bytes
-    first: bytes | ByteRange
-    more: int
-    length: int | None
-    tail: bytes
-
-
-def why_not(row: InstanceRow, target: str) -> str:
-    """Why an instance cannot be given in a transfer syntax, as its row tells; '' if nothing speaks against it."""
-    p, stored = row.pixels, row.transfer_syntax
-    if target == stored:
-        return ""
-    if target != EXPLICIT_LE and target not in ENCODED:
-        return "transfer_syntax_not_encoded"
-    if p.kind is PixelKind.NONE:  # explicit VR whatever the label says: only implicit and big endian are told apart
-        return ""
-    if stored in VIDEO:
-        return "video_not_decoded"
-    if p.kind is PixelKind.UNCERTAIN:
-        return "frames_unclear"
-    if stored not in READABLE and stored not in DECODED:
-        return "transfer_syntax_not_decoded"
-    if target == EXPLICIT_LE:
-        return ""
-    bits = row.bits_allocated or 0
-    if p.keyword != "PixelData" or bits not in {8, 16} or (target == JPEG_BASELINE and bits != 8):
-        return "bits_not_supported"
-    if p.kind is PixelKind.NATIVE and p.frames * p.frame_length > p.length:
-        return "pixel_data_short"
-    return ""
 
 
 class Retriever:
@@ -206,34 +162,43 @@ class Retriever:
         return await self._once((row.digest, number, target), "encoded", args, lambda answer: answer)
 
     async def converted(self, row: InstanceRow, target: str) -> Conversion:
-        """The instance in another transfer syntax; the frames after the first come from `converted_frame`.
+        """The instance in another transfer syntax.
 
         An instance without pixels becomes explicit little endian whatever the target. Raises UnsupportedError.
         """
         if reason := why_not(row, target):
             raise UnsupportedError(code=reason)
-        p = row.pixels
-        whole = p.kind is PixelKind.NATIVE and row.transfer_syntax == IMPLICIT_LE and target == EXPLICIT_LE
-        in_place = whole and p.keyword == "PixelData"
         args = {
             "blob": self._blob(row),
             "target": target,
-            "ranges": self._fragments(row, 1) if p.kind is not PixelKind.NONE else None,
+            "ranges": self._fragments(row, 1) if row.pixels.kind is not PixelKind.NONE else None,
             "digest": row.digest,
-            "value_as_stored": in_place,
             "overlay": shown_otherwise(row),
         }
         answer = await self._workers.call("recoded", args)
         first: bytes | ByteRange = answer["first"]
-        if in_place:
-            first = ByteRange(pack=row.place.pack, offset=row.place.body_offset + p.offset, length=p.length)
-        return Conversion(
-            head=answer["head"],
-            first=first,
-            more=answer["frames"],
-            length=answer["length"],
-            tail=answer["tail"],
-        )
+        if answer["value"] is None:
+            numbers, length = range(2, answer["frames"] + 2), answer["length"]
+            more = [Coming(make=partial(self.converted_frame, row, n, target), length=length) for n in numbers]
+        else:
+            offset, length, width = answer["value"]
+            if width == 1 and row.transfer_syntax != DEFLATED:
+                more = []
+                first = ByteRange(pack=row.place.pack, offset=row.place.body_offset + offset, length=length)
+            else:
+                more = self._value(row, offset, length, width)
+        return Conversion(head=answer["head"], first=first, more=tuple(more), tail=answer["tail"])
+
+    def _value(self, row: InstanceRow, offset: int, length: int, width: int) -> list[Coming]:
+        """Native pixels in little endian, piece by piece: a film of gigabytes takes no more here than a slice."""
+
+        async def make(start: int, size: int) -> bytes:
+            args = {"blob": self._blob(row), "offset": offset + start, "length": size, "width": width}
+            return cast("bytes", await self._workers.call("value", args))
+
+        piece = _PIECE // width * width
+        spans = [(start, min(piece, length - start)) for start in range(0, length, piece)]
+        return [Coming(make=partial(make, *span), length=span[1]) for span in spans]
 
     async def converted_frame(self, row: InstanceRow, number: int, target: str) -> bytes:
         """A frame as it stands in a converted instance: plain, or as an item of encapsulated Pixel Data."""

@@ -30,6 +30,7 @@ from dicom.rewriting import rewritten
 from dicom.syntaxes import DEFLATED, EXPLICIT_LE, is_explicit, is_little
 from dicom.waveform import read_waveforms, waveforms_to_json
 from dicom.workers import pages
+from dicom.workers.values import value
 
 Args = dict[str, Any]
 _INFLATE_CHUNK = 4 << 20
@@ -180,7 +181,6 @@ def recoded(args: Args, limits: Limits) -> Args:
             args["target"],
             args["ranges"],
             args["digest"],
-            value_as_stored=args["value_as_stored"],
             overlay=args.get("overlay"),
         )
 
@@ -244,6 +244,7 @@ OPERATIONS: dict[str, Callable[[Args, Limits], Any]] = {
     "rendered": rendered,
     "waveform": waveform,
     "bulkdata": bulkdata,
+    "value": lambda args, _limits: value(args),
     "sheet": _page(pages.sheet),
     "structured": _page(pages.structured),
     "deidentified": _page(pages.deidentified),

@@ -12,6 +12,7 @@ from itertools import chain
 from aiohttp import web
 
 from dicom.archive import Archive
+from dicom.convertible import Coming
 from dicom.errors import NotAcceptableError, NotFoundError
 from dicom.model import InstanceRow, PixelKind
 from dicom.native_xml import native_xml
@@ -77,11 +78,11 @@ async def file_pieces(archive: Archive, row: InstanceRow, syntax: str) -> list[P
     with only_otherwise():
         made = await retriever.converted(row, syntax)
 
-    async def frame(number: int) -> bytes:
+    async def make(one: Coming) -> bytes:
         with only_otherwise():
-            return await retriever.converted_frame(row, number, syntax)
+            return await one.make()
 
-    more = [Made(make=partial(frame, number), length=made.length) for number in range(2, made.more + 2)]
+    more = [Made(make=partial(make, one), length=one.length) for one in made.more]
     return [made.head, made.first, *more, made.tail]
 
 
