@@ -181,16 +181,16 @@ class Retriever:
             numbers, length = range(2, answer["frames"] + 2), answer["length"]
             more = [Coming(make=partial(self.converted_frame, row, n, target), length=length) for n in numbers]
         else:
-            offset, length, width = answer["value"]
-            if width == 1 and row.transfer_syntax != DEFLATED:
-                more = []
-                first = ByteRange(pack=row.place.pack, offset=row.place.body_offset + offset, length=length)
-            else:
-                more = self._value(row, offset, length, width)
+            found = self._value(row, *answer["value"])
+            first, more = (found, []) if isinstance(found, ByteRange) else (b"", found)
         return Conversion(head=answer["head"], first=first, more=tuple(more), tail=answer["tail"])
 
-    def _value(self, row: InstanceRow, offset: int, length: int, width: int) -> list[Coming]:
-        """Native pixels in little endian, piece by piece: a film of gigabytes takes no more here than a slice."""
+    def _value(self, row: InstanceRow, offset: int, length: int, width: int) -> ByteRange | list[Coming]:
+        """A value in little endian: where it lies, else piece by piece, so that a film of gigabytes takes no more here
+        than a slice. `offset` in the inflated dataset.
+        """
+        if width == 1 and row.transfer_syntax != DEFLATED:
+            return ByteRange(pack=row.place.pack, offset=row.place.body_offset + offset, length=length)
 
         async def make(start: int, size: int) -> bytes:
             args = {"blob": self._blob(row), "offset": offset + start, "length": size, "width": width}
@@ -249,7 +249,12 @@ class Retriever:
         return cast("dict[str, Any]", await self._workers.call("deidentified", args))
 
     async def bulkdata(self, row: InstanceRow, path: str) -> ByteRange | bytes:
-        """A binary value by its path. Raises NotFoundError."""
+        """A binary value by its path, as a whole. Raises NotFoundError."""
+        found = await self.bulkdata_pieces(row, path)
+        return found if isinstance(found, ByteRange) else b"".join([await one.make() for one in found])
+
+    async def bulkdata_pieces(self, row: InstanceRow, path: str) -> ByteRange | list[Coming]:
+        """A binary value by its path: where it lies, or what is to be made of it. Raises NotFoundError."""
         p = row.pixels
         if (
             path == "7FE00010"
@@ -259,12 +264,7 @@ class Retriever:
         ):
             return ByteRange(pack=row.place.pack, offset=row.place.body_offset + p.offset, length=p.length)
         answer = await self._workers.call("bulkdata", {"blob": self._blob(row), "path": path})
-        if "data" in answer:
-            data: bytes = answer["data"]
-            return data
-        return ByteRange(
-            pack=row.place.pack, offset=row.place.body_offset + answer["offset"], length=answer["length"]
-        )
+        return self._value(row, answer["offset"], answer["length"], answer["width"])
 
     async def metadata(
         self, rows: Sequence[InstanceRow], keep: Callable[[InstanceRow, bytes], None]

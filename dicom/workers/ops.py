@@ -20,7 +20,7 @@ from dicom.conversion import convert
 from dicom.elements import UNDEFINED, Budget, Walker, Window
 from dicom.errors import DicomError, NotFoundError, RefusedError, UnsupportedError
 from dicom.header import deflated_layout, read_header
-from dicom.json_model import JsonWriter, find, swapped
+from dicom.json_model import WIDTHS, JsonWriter, find
 from dicom.json_text import Texts
 from dicom.labels import header_to_json
 from dicom.model import Limits, PixelKind
@@ -218,7 +218,7 @@ def _page(make: Callable[[Dataset, Args], Any]) -> Callable[[Args, Limits], Any]
 
 
 def bulkdata(args: Args, limits: Limits) -> Args:
-    """A binary value by path: its byte range in the dataset where it can be served from there, else the bytes."""
+    """Where a binary value lies in the (inflated) dataset, by path; of how many bytes each word is to be turned."""
     with Dataset(args["blob"], limits) as dataset:
         walker = dataset.walker
         try:
@@ -227,11 +227,9 @@ def bulkdata(args: Args, limits: Limits) -> Args:
             raise NotFoundError from None
         if element.length == UNDEFINED:
             raise UnsupportedError(code="encapsulated_bulkdata")
-        wide = vr in {"OW", "OF", "OD", "OL", "OV"} and not walker.little
-        if not dataset.inflated and not wide:
-            return {"offset": element.offset, "length": element.length}
-        data = dataset.window.bytes(element.offset, element.length)
-        return {"data": swapped(data, vr) if wide else data}
+        wide = vr in WIDTHS and not walker.little
+        width = WIDTHS[vr] if wide and element.length % WIDTHS[vr] == 0 else 1
+        return {"offset": element.offset, "length": element.length, "width": width}
 
 
 OPERATIONS: dict[str, Callable[[Args, Limits], Any]] = {

@@ -227,10 +227,13 @@ async def test_native_pixels_pass_in_pieces_through_the_server(stored, make_file
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(archive.workers, "call", call)
         converted = await file_in(archive, row, EXPLICIT_LE)
+        found = await archive.retriever.bulkdata_pieces(row, "7FE00010")
+        pieces = [archive.read(found)] if isinstance(found, ByteRange) else [await one.make() for one in found]
     assert max(received) < 5 << 20
     new, old = read(converted), read(data)
     assert new.file_meta.TransferSyntaxUID == EXPLICIT_LE
     assert len(new.PixelData) % 2 == 0
     assert np.array_equal(new.pixel_array, old.pixel_array)
+    assert b"".join(pieces) == new.PixelData
     if row.rows > 60:
         assert len(new.PixelData) > 20 << 20
