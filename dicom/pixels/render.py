@@ -19,6 +19,7 @@ from dicom.pixels.overlays import graphics
 
 Array = NDArray[Any]
 _MAX_SIDE = 8192
+_MAX_JPEG = 65500  # what libjpeg writes
 # Colour models without a defined way to RGB; nobody may write them since 1999 (PS3.3 §C.7.6.3.1.2).
 _RETIRED = frozenset({"ARGB", "CMYK", "HSV"})
 
@@ -64,6 +65,8 @@ def render(image: Image, number: int, wanted: Rendering) -> bytes:
     if wanted.annotation:
         picture = annotate(picture, image.dataset, wanted.annotation)
     out = io.BytesIO()
+    if wanted.format != "png" and max(picture.size) > _MAX_JPEG:
+        raise CannotRenderError(code="too_large_to_decode")
     if wanted.format == "png":
         picture.save(out, "PNG", compress_level=3)
     else:

@@ -117,6 +117,14 @@ async def test_a_small_file_that_claims_to_be_a_large_picture_takes_no_memory_an
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_a_picture_longer_than_a_jpeg_can_be_is_told_why_and_drawn_as_png(pool, tmp_path):
+    data = native(65535, 2)
+    assert (await ask(pool, data, tmp_path / "x"))[0] == "too_large_to_decode"
+    answer, _ = await ask(pool, data, tmp_path / "x", rendering={**PLAIN, "format": "png"})
+    assert answer.startswith(b"\x89PNG")
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_number_of_sixty_megabytes_is_not_read_as_thirty_million(pool, tmp_path):
     long = b"1\\" * (30 << 20)
     center = struct.pack("<HHI", 0x28, 0x1050, len(long)) + long
