@@ -73,6 +73,7 @@ class Archive:
         self._reader = reader
         self._packs = pack_reader
         self._ingestor = Ingestor(root, committer, workers, limits, clock, fault)
+        self.budget = self._ingestor.budget  # what is not of DICOM and comes in beside it waits here as well
         self.room = Room(root, limits)
         self.retriever = Retriever(root, pack_reader, workers, limits)
         self.recent = Recent(reader, committer)

@@ -20,6 +20,7 @@ from dicom.recode import (
     LAST_FRAGMENT,
     Recoder,
     derived_uid,
+    element_head,
     fragment,
     pixel_head,
     written,
@@ -30,7 +31,7 @@ from dicom.syntaxes import EXPLICIT_LE, JPEG_BASELINE
 if TYPE_CHECKING:
     from dicom.workers.ops import Dataset
 
-_WHOLE = 256 << 20
+_VALUES = {"FloatPixelData": (0x7FE00008, "OF"), "DoubleFloatPixelData": (0x7FE00009, "OD")}
 Changes = dict[int, tuple[str, bytes] | None]
 
 
@@ -41,14 +42,14 @@ def convert(
     ranges: list[list[int]] | None,
     digest: str,
     *,
-    value_as_stored: bool,
     overlay: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """`{"head", "first", "tail"}`: the file up to the pixels, the first frame (or all of them), what follows the last.
+    """`{"head", "first", "tail"}`: the file up to the pixels, the first frame, what follows the last.
 
     `"frames"` says how many more frames go between `first` and `tail`, each of them `"length"` bytes where known.
-    `value_as_stored`: the caller takes the value of Pixel Data from the pack, `first` is empty. Raises UnsupportedError
-    or CannotRenderError with the reason.
+    `"value"`, where the pixels stay native: (offset in the dataset, length, width) of the bytes between, the caller
+    takes them from there and turns every `width` of them around. Raises UnsupportedError or CannotRenderError with the
+    reason.
     """
     writer = JsonWriter(dataset.walker, vr_of)
     writer.learn_sign()
@@ -65,7 +66,7 @@ def convert(
         around = recoder.around(shown, new_pixels=False)
         return _answer(_prefix(identity, EXPLICIT_LE) + around.before, b"", around.after, 0, None)
     if image.layout.kind in {PixelKind.NATIVE, PixelKind.BITS} and target == EXPLICIT_LE:
-        return _native(dataset, image, recoder, identity, shown, value_as_stored=value_as_stored)
+        return _native(image, recoder, identity, shown)
     changes: Changes = dict(shown)
     if target == EXPLICIT_LE:
         array = image.frame(1)
@@ -94,55 +95,32 @@ def convert(
 
 
 def _answer(head: bytes, first: bytes, tail: bytes, frames: int, length: int | None) -> dict[str, Any]:
-    return {"head": head, "first": first, "tail": tail, "frames": frames, "length": length}
+    return {"head": head, "first": first, "tail": tail, "frames": frames, "length": length, "value": None}
 
 
 def _native(
-    dataset: Dataset,
-    image: Image,
-    recoder: Recoder,
-    identity: dict[int, str],
-    shown: Changes,
-    *,
-    value_as_stored: bool,
+    image: Image, recoder: Recoder, identity: dict[int, str], shown: Changes
 ) -> dict[str, Any]:
-    """Pixels that only change their byte order, or nothing: the value as a whole."""
+    """Pixels that only change their byte order, or nothing: they are fetched from where they lie, piece by piece."""
     around = recoder.around(shown, new_pixels=False)
-    layout, pixel = image.layout, around.pixel
-    if pixel is not None and value_as_stored:
-        head = _prefix(identity, EXPLICIT_LE) + around.before
-        vr = "OW" if image.bits_allocated > 8 else "OB"
-        return _answer(head + pixel_head(vr, layout.length), b"", around.after, 0, None)
-    if pixel is None or layout.length > _WHOLE:
+    layout = image.layout
+    if around.pixel is None:
         raise UnsupportedError(code="too_large_to_decode")
-    value = dataset.window.bytes(layout.offset, layout.length)
-    wide = image.bits_allocated > 8 or layout.keyword != "PixelData"
-    if not dataset.walker.little:
-        value = _turned(image, value)
-    vr = "OW" if wide else "OB"
-    head = _prefix(identity, EXPLICIT_LE) + around.before
-    if layout.keyword != "PixelData":
-        names = {"FloatPixelData": (0x7FE00008, "OF"), "DoubleFloatPixelData": (0x7FE00009, "OD")}
-        tag, vr = names[layout.keyword]
-        return _answer(head, written(tag, vr, value), around.after, 0, None)
-    value += b"\x00" * (len(value) % 2)
-    return _answer(head + pixel_head(vr, len(value)), value, around.after, 0, None)
+    tag, vr = _VALUES.get(layout.keyword, (0x7FE00010, "OW" if image.bits_allocated > 8 else "OB"))
+    odd = layout.length % 2
+    head = _prefix(identity, EXPLICIT_LE) + around.before + element_head(tag, vr, layout.length + odd)
+    answer = _answer(head, b"", bytes(odd) + around.after, 0, None)
+    return {**answer, "value": [layout.offset, layout.length, _turning(image)]}
 
 
-def _turned(image: Image, value: bytes) -> bytes:
-    """A big endian pixel value in little endian: words of OW, or samples wider than that."""
-    width = max(image.bits_allocated // 8, 1)
+def _turning(image: Image) -> int:
+    """How many bytes of the pixels are to be turned around together for little endian; 1: none."""
+    if image.attributes.order == "<":
+        return 1
     if image.layout.keyword != "PixelData":
-        width = image.dtype.itemsize
-    elif width == 1:
-        if image.attributes.vr(0x7FE00010) != "OW":
-            return value
-        width = 2
-    usable = len(value) - len(value) % width
-    out = bytearray(value)
-    for i in range(width):
-        out[i:usable:width] = value[width - 1 - i : usable : width]
-    return bytes(out)
+        return image.dtype.itemsize
+    width = max(image.bits_allocated // 8, 1)
+    return 2 if width == 1 and image.attributes.vr(0x7FE00010) == "OW" else width
 
 
 def _identity(dataset: Dataset) -> dict[int, str]:

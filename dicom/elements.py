@@ -103,6 +103,12 @@ class Window:
         """`size` bytes from `offset`."""
         if not size:
             return b""
+        if size > _CHUNK and not 0 <= offset - self._base <= len(self._buffer) - size:
+            # The window stays where it is, so that the pixels do not lie here while pictures are made of them.
+            data = self._read(offset, size) if offset + size <= self.length else b""
+            if len(data) < size:
+                raise RefusedError(code="truncated")
+            return bytes(data)
         buffer, index = self.locate(offset, size)
         return bytes(buffer[index : index + size])
 

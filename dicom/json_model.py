@@ -25,7 +25,7 @@ _MULTI = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UC", "UI"})
 _SINGLE = frozenset({"LT", "ST", "UT", "UR"})
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
-_WIDTHS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+WIDTHS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _CHARSET = 0x00080005
 
 Dictionary = Callable[[int], str]
@@ -184,7 +184,7 @@ class JsonWriter:
 
 def swapped(data: bytes, vr: str) -> bytes:
     """Big-endian words of an O* value as little-endian ones."""
-    width = _WIDTHS.get(vr, 1)
+    width = WIDTHS.get(vr, 1)
     if width == 1 or len(data) % width:
         return data
     out = bytearray(len(data))

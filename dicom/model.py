@@ -53,6 +53,7 @@ class Limits:
     worker_header_bytes: int = 64 << 20
     inflated_bytes: int = 256 << 20
     decoded_bytes: int = 512 << 20  # one frame, decoded
+    decoding_bytes: int = 768 << 20  # the same with what the codec keeps meanwhile
     worker_memory_bytes: int = 1 << 30
     worker_seconds: float = 20.0
     query_rows: int = 1000

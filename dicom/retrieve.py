@@ -5,11 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from dicom import cache
+from dicom.convertible import Coming, Conversion, why_not
 from dicom.corrections import shown_header, shown_metadata, shown_otherwise
 from dicom.errors import CannotRenderError, DicomError, NotFoundError, UnsupportedError
 from dicom.model import InstanceRow, Limits, PixelKind, Place
@@ -18,19 +20,11 @@ from dicom.packs.read import PackFile, PackReader
 from dicom.part10 import build_prefix
 from dicom.ready import ready_made
 from dicom.recode import fragment
-from dicom.syntaxes import (
-    DECODED,
-    DEFLATED,
-    ENCODED,
-    EXPLICIT_LE,
-    IMPLICIT_LE,
-    JPEG_BASELINE,
-    READABLE,
-    VIDEO,
-)
+from dicom.syntaxes import DEFLATED, EXPLICIT_LE, IMPLICIT_LE
 from dicom.workers.pool import WorkerPool
 
 _METADATA_BATCH = 16
+_PIECE = 4 << 20  # of native pixels from a worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,44 +57,6 @@ class Picture:
 
 
 THUMBNAIL = Picture(viewport=(128, 128), quality=80)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversion:
-    """A part-10 file in another transfer syntax: `head`, the pixels `first` (bytes, or where they lie), `more` further
-    frames of `length` bytes each (None: not known before), `tail`.
-    """
-
-    head: bytes
-    first: bytes | ByteRange
-    more: int
-    length: int | None
-    tail: bytes
-
-
-def why_not(row: InstanceRow, target: str) -> str:
-    """Why an instance cannot be given in a transfer syntax, as its row tells; '' if nothing speaks against it."""
-    p, stored = row.pixels, row.transfer_syntax
-    if target == stored:
-        return ""
-    if target != EXPLICIT_LE and target not in ENCODED:
-        return "transfer_syntax_not_encoded"
-    if p.kind is PixelKind.NONE:  # explicit VR whatever the label says: only implicit and big endian are told apart
-        return ""
-    if stored in VIDEO:
-        return "video_not_decoded"
-    if p.kind is PixelKind.UNCERTAIN:
-        return "frames_unclear"
-    if stored not in READABLE and stored not in DECODED:
-        return "transfer_syntax_not_decoded"
-    if target == EXPLICIT_LE:
-        return ""
-    bits = row.bits_allocated or 0
-    if p.keyword != "PixelData" or bits not in {8, 16} or (target == JPEG_BASELINE and bits != 8):
-        return "bits_not_supported"
-    if p.kind is PixelKind.NATIVE and p.frames * p.frame_length > p.length:
-        return "pixel_data_short"
-    return ""
 
 
 class Retriever:
@@ -206,34 +162,43 @@ class Retriever:
         return await self._once((row.digest, number, target), "encoded", args, lambda answer: answer)
 
     async def converted(self, row: InstanceRow, target: str) -> Conversion:
-        """The instance in another transfer syntax; the frames after the first come from `converted_frame`.
+        """The instance in another transfer syntax.
 
         An instance without pixels becomes explicit little endian whatever the target. Raises UnsupportedError.
         """
         if reason := why_not(row, target):
             raise UnsupportedError(code=reason)
-        p = row.pixels
-        whole = p.kind is PixelKind.NATIVE and row.transfer_syntax == IMPLICIT_LE and target == EXPLICIT_LE
-        in_place = whole and p.keyword == "PixelData"
         args = {
             "blob": self._blob(row),
             "target": target,
-            "ranges": self._fragments(row, 1) if p.kind is not PixelKind.NONE else None,
+            "ranges": self._fragments(row, 1) if row.pixels.kind is not PixelKind.NONE else None,
             "digest": row.digest,
-            "value_as_stored": in_place,
             "overlay": shown_otherwise(row),
         }
         answer = await self._workers.call("recoded", args)
         first: bytes | ByteRange = answer["first"]
-        if in_place:
-            first = ByteRange(pack=row.place.pack, offset=row.place.body_offset + p.offset, length=p.length)
-        return Conversion(
-            head=answer["head"],
-            first=first,
-            more=answer["frames"],
-            length=answer["length"],
-            tail=answer["tail"],
-        )
+        if answer["value"] is None:
+            numbers, length = range(2, answer["frames"] + 2), answer["length"]
+            more = [Coming(make=partial(self.converted_frame, row, n, target), length=length) for n in numbers]
+        else:
+            found = self._value(row, *answer["value"])
+            first, more = (found, []) if isinstance(found, ByteRange) else (b"", found)
+        return Conversion(head=answer["head"], first=first, more=tuple(more), tail=answer["tail"])
+
+    def _value(self, row: InstanceRow, offset: int, length: int, width: int) -> ByteRange | list[Coming]:
+        """A value in little endian: where it lies, else piece by piece, so that a film of gigabytes takes no more here
+        than a slice. `offset` in the inflated dataset.
+        """
+        if width == 1 and row.transfer_syntax != DEFLATED:
+            return ByteRange(pack=row.place.pack, offset=row.place.body_offset + offset, length=length)
+
+        async def make(start: int, size: int) -> bytes:
+            args = {"blob": self._blob(row), "offset": offset + start, "length": size, "width": width}
+            return cast("bytes", await self._workers.call("value", args))
+
+        piece = _PIECE // width * width
+        spans = [(start, min(piece, length - start)) for start in range(0, length, piece)]
+        return [Coming(make=partial(make, *span), length=span[1]) for span in spans]
 
     async def converted_frame(self, row: InstanceRow, number: int, target: str) -> bytes:
         """A frame as it stands in a converted instance: plain, or as an item of encapsulated Pixel Data."""
@@ -283,7 +248,12 @@ class Retriever:
         return cast("dict[str, Any]", await self._workers.call("deidentified", args))
 
     async def bulkdata(self, row: InstanceRow, path: str) -> ByteRange | bytes:
-        """A binary value by its path. Raises NotFoundError."""
+        """A binary value by its path, as a whole. Raises NotFoundError."""
+        found = await self.bulkdata_pieces(row, path)
+        return found if isinstance(found, ByteRange) else b"".join([await one.make() for one in found])
+
+    async def bulkdata_pieces(self, row: InstanceRow, path: str) -> ByteRange | list[Coming]:
+        """A binary value by its path: where it lies, or what is to be made of it. Raises NotFoundError."""
         p = row.pixels
         if (
             path == "7FE00010"
@@ -293,12 +263,7 @@ class Retriever:
         ):
             return ByteRange(pack=row.place.pack, offset=row.place.body_offset + p.offset, length=p.length)
         answer = await self._workers.call("bulkdata", {"blob": self._blob(row), "path": path})
-        if "data" in answer:
-            data: bytes = answer["data"]
-            return data
-        return ByteRange(
-            pack=row.place.pack, offset=row.place.body_offset + answer["offset"], length=answer["length"]
-        )
+        return self._value(row, answer["offset"], answer["length"], answer["width"])
 
     async def metadata(
         self, rows: Sequence[InstanceRow], keep: Callable[[InstanceRow, bytes], None]

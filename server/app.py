@@ -126,7 +126,7 @@ def open_archive(app: web.Application) -> None:
     app[FEED] = Feed(app[keys.WORK], opened)
     app[SCOPE_FOR] = scope_for
     app[LEAVES] = Leaves()
-    pictures = Pictures(app[keys.WORK], app[keys.BLOBS], app[keys.HUB])
+    pictures = Pictures(app[keys.WORK], app[keys.BLOBS], app[keys.HUB], opened.budget)
     app[keys.UPLOADING] = Uploading(settings.data / "uploads", app[keys.WORK], opened, settings.uploads, pictures)
     app[keys.ARCHIVE_STARTED] = started
     app[keys.READY]["archive"] = lambda: started.done

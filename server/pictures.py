@@ -18,7 +18,7 @@ from consult.errors import Invalid
 from consult.people import Actor
 from server import documents
 from server.auth.audit import audit
-from server.documents import DocumentRefused
+from server.documents import Budget, DocumentRefused
 from server.hub import Hub
 from server.problems import Refused
 from server.storage.blobs import Blobs
@@ -30,6 +30,7 @@ from server.work import Work
 KINDS = frozenset({"document", "paper_ecg", "film"})
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")     # JPEG and PNG: what cameras and browsers give
 MOST_OPEN = 20                                       # of one person for one consultation
+AT_ONCE = 2                                          # processes that decode: each may take a gigabyte
 STEPS = 20                                           # so often the others are told of one picture's way
 
 
@@ -75,10 +76,14 @@ def begin_picture(uow: SqlUnitOfWork, *, actor: Actor, size: int, given: Given) 
 
 
 class Pictures:
-    """Files what has arrived whole, and tells the others how far the rest is. One instance per application."""
+    """Files what has arrived whole, and tells the others how far the rest is. One instance per application.
 
-    def __init__(self, work: Work, blobs: Blobs, hub: Hub) -> None:
-        self._work, self._blobs, self._hub = work, blobs, hub
+    `budget`: what all that comes in may take of memory. A picture is decoded when its turn has come.
+    """
+
+    def __init__(self, work: Work, blobs: Blobs, hub: Hub, budget: Budget) -> None:
+        self._work, self._blobs, self._hub, self._budget = work, blobs, hub, budget
+        self._decoding = asyncio.Semaphore(AT_ONCE)
 
     def tell(self, upload: Upload, *, before: int, received: int) -> None:
         """Something more of it is on disk; said at every twentieth of a picture."""
@@ -90,25 +95,29 @@ class Pictures:
 
     async def file(self, actor: Actor, upload: Upload, path: Path) -> Upload:
         """The picture at `path` becomes a document. Raises DocumentRefused; asked again, refuses again."""
-        data = await asyncio.to_thread(path.read_bytes)
         try:
-            if not data.startswith(MAGIC):
+            if not (await asyncio.to_thread(_start_of, path)).startswith(MAGIC):
                 raise DocumentRefused("not_supported")
-            encoded = await documents.reencode(data)
+            async with self._decoding, documents.reencoding(path, self._budget) as encoded:
+                digest, size = await asyncio.to_thread(documents.store, encoded, self._blobs.put)
+                media_type = encoded.pages[0].media_type
         except DocumentRefused:
             await self._work.run(_refuse, actor=actor, upload=upload)
             await asyncio.to_thread(path.unlink, missing_ok=True)
             raise
-        original = await asyncio.to_thread(self._blobs.put, data)
-        digest, size = await asyncio.to_thread(documents.store, encoded, self._blobs.put)
+        original = await asyncio.to_thread(self._blobs.put_file, path)
         given = material.GivenDocument(
-            kind=upload.kind, title=upload.title, media_type=encoded.pages[0].media_type, digest=digest, size=size,
-            original=original,
+            kind=upload.kind, title=upload.title, media_type=media_type, digest=digest, size=size, original=original,
         )
         fault("upload_before_result")
         done = await self._work.run(_file, actor=actor, upload=upload, given=given)
         await asyncio.to_thread(path.unlink, missing_ok=True)
         return done
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
 
 
 def _file(uow: SqlUnitOfWork, *, actor: Actor, upload: Upload, given: material.GivenDocument) -> Upload:

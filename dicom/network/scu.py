@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
 
 from dicom.archive import Archive
+from dicom.convertible import why_not
 from dicom.elements import Window
 from dicom.errors import DicomError, UnsupportedError
 from dicom.model import InstanceRow, PixelKind
@@ -19,7 +19,7 @@ from dicom.network.ports import Address
 from dicom.network.records import Record, write_record
 from dicom.network.terms import AssociationEndedError, Context, NetworkLimits
 from dicom.part10 import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, split_file
-from dicom.retrieve import ByteRange, why_not
+from dicom.retrieve import ByteRange
 from dicom.syntaxes import ENCODED, EXPLICIT_LE, IMPLICIT_LE
 
 CHUNK = 1 << 20
@@ -207,8 +207,7 @@ async def converted_file(
 async def _converted(archive: Archive, row: InstanceRow, target: str, *, meta: bool) -> Sequence[Piece]:
     made = await archive.retriever.converted(row, target)
     start = 0 if meta else split_file(Window.of(made.head)).dataset_start
-    frame = partial(archive.retriever.converted_frame, row)
-    more = [Later(make=partial(frame, number, target), length=made.length) for number in range(2, made.more + 2)]
+    more = [Later(make=one.make, length=one.length) for one in made.more]
     return [made.head[start:], made.first, *more, made.tail]
 
 

@@ -13,6 +13,10 @@ PIXEL_GROUPS = frozenset({0x0008, 0x0018, 0x0020, 0x0028, 0x2050, 0x5200, 0x7FE0
 """In which something says how pixels are to be read and shown."""
 
 
+# Of all that an explicit VR can hold; implicit VR has no bound, and a number takes fifty times its text in memory.
+_LONGEST_TEXT = 1 << 16
+
+
 class Attributes:
     """Top-level attributes of a dataset by tag, read when asked for."""
 
@@ -30,12 +34,12 @@ class Attributes:
     def __contains__(self, tag: int) -> bool:
         return tag in self._elements
 
-    def raw(self, tag: int) -> bytes:
-        """The value's bytes, b'' if absent."""
+    def raw(self, tag: int, most: int = 64 << 20) -> bytes:
+        """The value's bytes, at most the first `most`; b'' if absent or above 64 MB."""
         element = self._elements.get(tag)
         if element is None or element.length > 64 << 20:
             return b""
-        return self.walker.window.bytes(element.offset, element.length)
+        return self.walker.window.bytes(element.offset, min(element.length, most))
 
     def vr(self, tag: int) -> str:
         """The VR written in the dataset, '' if absent or implicit."""
@@ -44,7 +48,7 @@ class Attributes:
 
     def short(self, tag: int, default: int = 0) -> int:
         """A US value."""
-        raw = self.raw(tag)
+        raw = self.raw(tag, 2)
         return int(struct.unpack(self.order + "H", raw[:2])[0]) if len(raw) >= 2 else default
 
     @property
@@ -53,8 +57,8 @@ class Attributes:
         return "<" if self.walker.little else ">"
 
     def text(self, tag: int) -> str:
-        """A code string."""
-        return self.raw(tag).decode("ascii", "replace").strip(" \x00")
+        """A code string, or another short value in ASCII."""
+        return self.raw(tag, _LONGEST_TEXT).decode("ascii", "replace").strip(" \x00")
 
     def numbers(self, tag: int) -> list[float]:
         """DS or IS values; what is no number is left out."""

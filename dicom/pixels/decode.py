@@ -14,12 +14,14 @@ from dicom.errors import CannotRenderError
 from dicom.header import read_header
 from dicom.model import PixelKind, PixelLayout
 from dicom.pixels.attributes import PIXEL_GROUPS, Attributes
+from dicom.pixels.claims import check_jpeg, check_jpeg_2000, check_packed
 from dicom.syntaxes import JPEG_2000_FAMILY, JPEG_FAMILY, JPEG_LS_FAMILY, NATIVE, RLE
 
 if TYPE_CHECKING:
     from dicom.workers.ops import Dataset
 
 Array = NDArray[Any]
+_STRIP = 1 << 18  # samples that are computed with at a time
 _FLOATS = {"FloatPixelData": "f4", "DoubleFloatPixelData": "f8"}
 
 
@@ -153,10 +155,10 @@ class Image:
         if self.syntax in JPEG_FAMILY:
             array = self._jpeg(data)
         elif self.syntax in JPEG_LS_FAMILY:
-            _check_size(data, self, jpeg=True)
+            check_jpeg(data, self)
             array = _decode(imagecodecs.jpegls_decode, data)
         elif self.syntax in JPEG_2000_FAMILY:
-            _check_size(data, self, jpeg=False)
+            check_jpeg_2000(data, self)
             array = _decode(imagecodecs.jpeg2k_decode, data)
             self.result_photometric = (
                 "RGB" if self.photometric in {"YBR_RCT", "YBR_ICT"} else self.photometric
@@ -179,15 +181,23 @@ class Image:
             bits = self.bits_stored
             if array.dtype.itemsize == width and bits < 8 * width and int(array.max()) >> bits:
                 return array.view(f"i{width}")  # coded over the whole width: the sign is there already
+            if array.dtype.itemsize == width and bits:
+                spare = 8 * width - bits  # shifted up and down again in its own width: the upper bits become the sign
+                signed: Array = (array << array.dtype.type(spare)).view(f"i{width}")
+                signed >>= np.dtype(f"i{width}").type(spare)
+                return signed
             wide = array.astype(np.int64)
             wide = np.where(wide & (1 << (bits - 1)), wide - (1 << bits), wide) if bits < 64 else wide
             return wide.astype(f"i{width}")
         if not self.signed and array.dtype.kind == "i":
+            if array.dtype.itemsize == width:
+                plain: Array = array.view(f"u{width}") & np.dtype(f"u{width}").type((1 << self.bits_stored) - 1)
+                return plain
             return (array.astype(np.int64) & ((1 << self.bits_stored) - 1)).astype(f"u{width}")
         return array.astype(f"{array.dtype.kind}{width}", copy=False)
 
     def _jpeg(self, data: bytes) -> Array:
-        _check_size(data, self, jpeg=True)
+        check_jpeg(data, self)
         if self.samples == 1:
             return _decode(imagecodecs.jpeg8_decode, data)
         stored = jpeg_colours(data, self.photometric)
@@ -207,18 +217,19 @@ class Image:
         count, *offsets = struct.unpack("<16I", data[:64])
         if count != width * self.samples or count > 15:
             raise CannotRenderError(code="code_stream_damaged")
-        planes = np.zeros((self.samples, pixels, width), np.uint8)
+        check_packed(data, self)
+        planes = np.zeros((pixels, self.samples, width), np.uint8)
         for i in range(count):
             end = offsets[i + 1] if i + 1 < count else len(data)
             if not 64 <= offsets[i] <= end <= len(data):
                 raise CannotRenderError(code="code_stream_damaged")
-            plane = unpack_bits(data[offsets[i] : end], pixels)
+            plane = np.frombuffer(unpack_bits(data[offsets[i] : end], pixels), np.uint8)[:pixels]
             sample, byte = divmod(i, width)
-            planes[sample, :, width - 1 - byte] = np.frombuffer(plane, np.uint8)
+            planes[: len(plane), sample, width - 1 - byte] = plane  # zeros where it is short: senders drop the tail
         array = planes.reshape(-1).view(f"<{'i' if self.signed else 'u'}{width}")
         if self.samples == 1:
             return array.reshape(self.rows, self.columns)
-        return self._colour(array, 1)
+        return self._colour(array, 0)
 
 
 def read_image(dataset: Dataset, ranges: list[list[int]] | None, known: dict[str, Any] | None = None) -> Image:
@@ -261,12 +272,11 @@ def _decode(function: Any, data: bytes) -> Array:
 
 
 def unpack_bits(data: bytes, expected: int) -> bytes:
-    """One RLE segment, never more than expected and padded with zeros if it is short (senders drop the tail)."""
+    """One RLE segment; it may be shorter than expected or a little longer."""
     try:
-        out = bytes(imagecodecs.packbits_decode(data, out=expected + 1024))
+        return bytes(imagecodecs.packbits_decode(data, out=expected + 1024))
     except Exception:
-        out = _unpack_bits_slowly(data, expected)
-    return out[:expected].ljust(expected, b"\x00")
+        return _unpack_bits_slowly(data, expected)
 
 
 def _unpack_bits_slowly(data: bytes, expected: int) -> bytes:
@@ -287,14 +297,17 @@ def _unpack_bits_slowly(data: bytes, expected: int) -> bytes:
 def to_rgb(ybr: Array, *, bits: int = 8, partial: bool = False) -> Array:
     """YBR_FULL, or 8-bit YBR_PARTIAL_422, to RGB in the same sample type (PS3.3 §C.7.6.3.1.2)."""
     top, middle = float((1 << bits) - 1), float(1 << (bits - 1))
-    y, cb, cr = (ybr[..., i].astype(np.float32) for i in range(3))
-    cb, cr = cb - middle, cr - middle
     red, green_cb, green_cr, blue = (1.5960, 0.3917, 0.8130, 2.0173) if partial else (1.402, 0.344136, 0.714136, 1.772)
-    if partial:
-        y = 1.1644 * (y - 16)
     out = np.empty(ybr.shape, ybr.dtype.newbyteorder("="))
-    for i, channel in enumerate((y + red * cr, y - green_cb * cb - green_cr * cr, y + blue * cb)):
-        out[..., i] = np.clip(channel + 0.5, 0, top).astype(out.dtype)
+    step = max(1, _STRIP // max(ybr[:1].size, 1))
+    for first in range(0, len(ybr), step):  # in strips: the floats between are many times as large as the picture
+        strip, rgb = ybr[first : first + step], out[first : first + step]
+        y, cb, cr = (strip[..., i].astype(np.float32) for i in range(3))
+        cb, cr = cb - middle, cr - middle
+        if partial:
+            y = 1.1644 * (y - 16)
+        for i, channel in enumerate((y + red * cr, y - green_cb * cb - green_cr * cr, y + blue * cb)):
+            rgb[..., i] = np.clip(channel + 0.5, 0, top).astype(out.dtype)
     return out
 
 
@@ -314,27 +327,3 @@ def jpeg_colours(data: bytes, photometric: str) -> str:
             return "RGB"
         i += 2 + length
     return "RGB" if photometric == "RGB" else "YCBCR"
-
-
-def _check_size(data: bytes, image: Image, *, jpeg: bool) -> None:
-    """The code stream must say the size that the dataset says, before anything is allocated for it."""
-    if jpeg:
-        i = 2
-        while i + 9 <= len(data) and data[i] == 0xFF:
-            marker, length = data[i + 1], int.from_bytes(data[i + 2 : i + 4], "big")
-            if marker == 0xFF:
-                i += 1
-                continue
-            if (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}) or marker == 0xF7:
-                size = int.from_bytes(data[i + 5 : i + 7], "big"), int.from_bytes(data[i + 7 : i + 9], "big")
-                if size != (image.rows, image.columns):
-                    raise CannotRenderError(code="size_differs")
-                return
-            i += 2 + length
-        raise CannotRenderError(code="code_stream_damaged")
-    start = data.find(b"\xff\x4f\xff\x51")
-    if start < 0 or len(data) < start + 24:
-        raise CannotRenderError(code="code_stream_damaged")
-    x1, y1, x0, y0 = struct.unpack(">4I", data[start + 8 : start + 24])
-    if (y1 - y0, x1 - x0) != (image.rows, image.columns):
-        raise CannotRenderError(code="size_differs")

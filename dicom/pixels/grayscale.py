@@ -17,6 +17,7 @@ from dicom.pixels.luts import read_lut
 
 Array = NDArray[Any]
 Window = tuple[float, float, str]  # centre, width, function
+_STRIP = 1 << 19  # pixels that are looked up at a time
 _COUNTS = frozenset({"NM", "PT"})  # 8-bit counts use a part of their range only
 
 
@@ -47,10 +48,16 @@ def grayscale(image: Image, array: Array, number: int, window: Window | None) ->
 def _looked_up(table: NDArray[np.uint8], stored: Array, low: int) -> NDArray[np.uint8]:
     """`table[stored - low]`. A difference too large for the type wraps around, and is right again without its sign."""
     plain = np.dtype(f"u{stored.dtype.itemsize}")
-    index = stored.astype(stored.dtype.newbyteorder("="), copy=False).view(plain)
-    if low:
-        index = index - plain.type(low % (1 << 8 * plain.itemsize))
-    return table.take(index, mode="clip")  # in range as it is: this only spares the check
+    out = np.empty(stored.shape, np.uint8)
+    step = max(1, _STRIP // max(stored[:1].size, 1))
+    for first in range(0, len(stored), step):  # in strips: an index is eight bytes, eight times an 8-bit picture
+        strip = stored[first : first + step]
+        index = strip.astype(strip.dtype.newbyteorder("="), copy=False).view(plain)
+        if low:
+            index = index - plain.type(low % (1 << 8 * plain.itemsize))
+        # In range as it is: "clip" only spares the check.
+        table.take(index, mode="clip", out=out[first : first + step])
+    return out
 
 
 def meaningful(image: Image, array: Array) -> Array:
@@ -64,9 +71,11 @@ def meaningful(image: Image, array: Array) -> Array:
     above = image.attributes.short(0x00280102, bits - 1) + 1 - bits
     if 0 < above <= allocated - bits and int((wide & (1 << allocated) - 1).max()) >> bits:
         wide >>= above
-    wide &= (1 << bits) - 1
-    if image.signed:
-        wide = np.where(wide & (1 << (bits - 1)), wide - (1 << bits), wide)
+    if image.signed:  # up and down again, in place: what stands above falls off, and the sign comes with it
+        wide <<= wide.itemsize * 8 - bits
+        wide >>= wide.itemsize * 8 - bits
+    else:
+        wide &= (1 << bits) - 1
     values: Array = wide
     return values
 

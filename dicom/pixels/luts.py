@@ -22,6 +22,7 @@ _CHANNELS = (
     (0x00281103, 0x00281203, 0x00281223),
 )
 _MOST = 1 << 16
+_STRIP = 1 << 19  # pixels that are looked up at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +65,13 @@ def read_palette(image: Image) -> tuple[Lut, Lut, Lut]:
 def through_palette(palette: tuple[Lut, Lut, Lut], stored: Array) -> NDArray[np.uint8]:
     """Stored values as RGB of 8 bits: of 16-bit entries the upper byte, unless only the lower one is in use."""
     out = np.empty((*stored.shape, 3), np.uint8)
+    step = max(1, _STRIP // max(stored[:1].size, 1))
     for i, lut in enumerate(palette):
         wide = lut.bits > 8 and int(lut.values.max()) > 255
         entries = (lut.values >> 8 if wide else lut.values).astype(np.uint8)
-        out[..., i] = entries[np.clip(stored.astype(np.int64) - lut.first, 0, len(entries) - 1)]
+        for first in range(0, len(stored), step):  # in strips: an index is eight bytes
+            index = np.clip(stored[first : first + step].astype(np.int64) - lut.first, 0, len(entries) - 1)
+            out[first : first + step, ..., i] = entries[index]
     return out
 
 

@@ -66,7 +66,7 @@ def _embedded(image: Image, array: NDArray[Any], base: int) -> NDArray[np.bool_]
     own = high - image.bits_stored < bit <= high
     if array.ndim != 2 or array.dtype.kind == "f" or own or bit >= image.bits_allocated:
         return None
-    return ((array.astype(np.int64) >> bit) & 1).astype(np.bool_)
+    return ((array >> bit) & 1).astype(np.bool_)
 
 
 def _origin(a: Attributes, base: int) -> tuple[int, int]:

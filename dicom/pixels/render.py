@@ -19,6 +19,7 @@ from dicom.pixels.overlays import graphics
 
 Array = NDArray[Any]
 _MAX_SIDE = 8192
+_MAX_JPEG = 65500  # what libjpeg writes
 # Colour models without a defined way to RGB; nobody may write them since 1999 (PS3.3 §C.7.6.3.1.2).
 _RETIRED = frozenset({"ARGB", "CMYK", "HSV"})
 
@@ -64,6 +65,8 @@ def render(image: Image, number: int, wanted: Rendering) -> bytes:
     if wanted.annotation:
         picture = annotate(picture, image.dataset, wanted.annotation)
     out = io.BytesIO()
+    if wanted.format != "png" and max(picture.size) > _MAX_JPEG:
+        raise CannotRenderError(code="too_large_to_decode")
     if wanted.format == "png":
         picture.save(out, "PNG", compress_level=3)
     else:
@@ -104,6 +107,8 @@ def _colours(image: Image, array: Array, number: int, wanted: Rendering, step: i
             coloured = (stored >= palette[0].first)[..., np.newaxis]
             out = np.where(coloured, through_palette(palette, stored), out[..., np.newaxis])
     if drawn is not None:
+        if out.base is not None or not out.flags.writeable:  # the frame itself
+            out = out.copy()
         out[drawn[::step, ::step]] = 255
     return out
 
@@ -116,8 +121,8 @@ def _eight_bits(image: Image, array: Array) -> Array:
     if bits < 8:
         return (array.astype(np.uint16) * 255 // ((1 << bits) - 1)).clip(0, 255).astype(np.uint8)
     if array.dtype != np.uint8:
-        return (array.astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
-    return np.array(array)
+        return (array >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    return array
 
 
 def _region(array: Array, viewport: tuple[float, ...] | None) -> tuple[int, int, int, int] | None:

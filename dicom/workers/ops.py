@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Self
 
+import numpy as np
 from pydicom.datadict import dictionary_VR
 
 from dicom.assembling import assemble
@@ -19,7 +20,7 @@ from dicom.conversion import convert
 from dicom.elements import UNDEFINED, Budget, Walker, Window
 from dicom.errors import DicomError, NotFoundError, RefusedError, UnsupportedError
 from dicom.header import deflated_layout, read_header
-from dicom.json_model import JsonWriter, find, swapped
+from dicom.json_model import WIDTHS, JsonWriter, find
 from dicom.json_text import Texts
 from dicom.labels import header_to_json
 from dicom.model import Limits, PixelKind
@@ -29,6 +30,7 @@ from dicom.rewriting import rewritten
 from dicom.syntaxes import DEFLATED, EXPLICIT_LE, is_explicit, is_little
 from dicom.waveform import read_waveforms, waveforms_to_json
 from dicom.workers import pages
+from dicom.workers.values import value
 
 Args = dict[str, Any]
 _INFLATE_CHUNK = 4 << 20
@@ -71,11 +73,11 @@ class Dataset:
             base: int = blob["offset"]
             window = Window(length, lambda offset, size: os.pread(fd, size, base + offset))
         if self.inflated:
-            window = Window.of(self._inflate(window.bytes(0, length)))
+            window = Window.of(memoryview(self._inflate(window.bytes(0, length))))
             self.syntax = EXPLICIT_LE
         self.window = window
 
-    def _inflate(self, data: bytes) -> bytes:
+    def _inflate(self, data: bytes) -> bytearray:
         # A sparse image may shrink two hundredfold; a bomb shrinks a thousandfold and is stopped long before the limit.
         limit = min(self.limits.inflated_bytes, max(_FREELY_INFLATED, 200 * len(data)))
         inflater = zlib.decompressobj(-15)
@@ -93,7 +95,7 @@ class Dataset:
             raise RefusedError(code="malformed") from error
         if not inflater.eof:
             raise RefusedError(code="truncated")
-        return bytes(out)
+        return out
 
     @property
     def budget(self) -> Budget:
@@ -159,8 +161,8 @@ def frame(args: Args, limits: Limits) -> Args:
         if image.layout.kind in {PixelKind.NATIVE, PixelKind.BITS}:
             return {"data": image.native_bytes(args["frame"]), "photometric": image.photometric}
         array = image.frame(args["frame"])
-        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        return {"data": little.tobytes(), "photometric": image.result_photometric}
+        little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+        return {"data": little.reshape(-1).view(np.uint8).data, "photometric": image.result_photometric}
 
 
 def encoded(args: Args, limits: Limits) -> bytes:
@@ -179,7 +181,6 @@ def recoded(args: Args, limits: Limits) -> Args:
             args["target"],
             args["ranges"],
             args["digest"],
-            value_as_stored=args["value_as_stored"],
             overlay=args.get("overlay"),
         )
 
@@ -217,7 +218,7 @@ def _page(make: Callable[[Dataset, Args], Any]) -> Callable[[Args, Limits], Any]
 
 
 def bulkdata(args: Args, limits: Limits) -> Args:
-    """A binary value by path: its byte range in the dataset where it can be served from there, else the bytes."""
+    """Where a binary value lies in the (inflated) dataset, by path; of how many bytes each word is to be turned."""
     with Dataset(args["blob"], limits) as dataset:
         walker = dataset.walker
         try:
@@ -226,11 +227,9 @@ def bulkdata(args: Args, limits: Limits) -> Args:
             raise NotFoundError from None
         if element.length == UNDEFINED:
             raise UnsupportedError(code="encapsulated_bulkdata")
-        wide = vr in {"OW", "OF", "OD", "OL", "OV"} and not walker.little
-        if not dataset.inflated and not wide:
-            return {"offset": element.offset, "length": element.length}
-        data = dataset.window.bytes(element.offset, element.length)
-        return {"data": swapped(data, vr) if wide else data}
+        wide = vr in WIDTHS and not walker.little
+        width = WIDTHS[vr] if wide and element.length % WIDTHS[vr] == 0 else 1
+        return {"offset": element.offset, "length": element.length, "width": width}
 
 
 OPERATIONS: dict[str, Callable[[Args, Limits], Any]] = {
@@ -243,6 +242,7 @@ OPERATIONS: dict[str, Callable[[Args, Limits], Any]] = {
     "rendered": rendered,
     "waveform": waveform,
     "bulkdata": bulkdata,
+    "value": lambda args, _limits: value(args),
     "sheet": _page(pages.sheet),
     "structured": _page(pages.structured),
     "deidentified": _page(pages.deidentified),

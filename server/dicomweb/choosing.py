@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from dicom.convertible import why_not
 from dicom.errors import NotAcceptableError, UnsupportedError
 from dicom.model import InstanceRow, PixelKind
-from dicom.retrieve import Retriever, why_not
+from dicom.retrieve import Retriever
 from dicom.syntaxes import DEFAULTS, ENCODED, EXPLICIT_LE, FRAME_TYPES, VIDEO
 from dicom.web import MediaType
 

@@ -12,9 +12,11 @@ from itertools import chain
 from aiohttp import web
 
 from dicom.archive import Archive
+from dicom.convertible import Coming
 from dicom.errors import NotAcceptableError, NotFoundError
 from dicom.model import InstanceRow, PixelKind
 from dicom.native_xml import native_xml
+from dicom.retrieve import ByteRange
 from dicom.syntaxes import VIDEO
 from dicom.web import closing, part_head, with_base
 from server.dicomweb.answers import (
@@ -77,12 +79,15 @@ async def file_pieces(archive: Archive, row: InstanceRow, syntax: str) -> list[P
     with only_otherwise():
         made = await retriever.converted(row, syntax)
 
-    async def frame(number: int) -> bytes:
-        with only_otherwise():
-            return await retriever.converted_frame(row, number, syntax)
+    return [made.head, made.first, *map(_made, made.more), made.tail]
 
-    more = [Made(make=partial(frame, number), length=made.length) for number in range(2, made.more + 2)]
-    return [made.head, made.first, *more, made.tail]
+
+def _made(one: Coming) -> Made:
+    async def make() -> bytes:
+        with only_otherwise():
+            return await one.make()
+
+    return Made(make=make, length=one.length)
 
 
 @guarded
@@ -247,11 +252,12 @@ async def retrieve_bulkdata(request: web.Request) -> web.StreamResponse:
     etag = validator("bulk", row.digest, path, multipart)
     if unchanged := not_modified(request, etag):
         return unchanged
-    found = await archive.retriever.bulkdata(row, path)
+    found = await archive.retriever.bulkdata_pieces(row, path)
+    pieces: list[Piece] = [found] if isinstance(found, ByteRange) else [*map(_made, found)]
     if not multipart:
-        return await send(request, archive, [found], OCTETS, etag=etag, single=True, **disposition("value.bin"))
+        return await send(request, archive, pieces, OCTETS, etag=etag, single=True, **disposition("value.bin"))
     boundary = boundary_of(etag)
-    pieces: list[Piece] = [part_head(boundary, OCTETS, first=True), found, closing(boundary)]
+    pieces = [part_head(boundary, OCTETS, first=True), *pieces, closing(boundary)]
     kind = f'multipart/related; type="{OCTETS}"; boundary={boundary}'
     return await send(request, archive, pieces, kind, etag=etag)
 

@@ -4,16 +4,19 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Container
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from consult.errors import NotFound
 from server.storage.faults import fault
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY = ".part-"
+_PIECE = 1 << 20
 
 
 class Blobs:
@@ -26,7 +29,16 @@ class Blobs:
 
     def put(self, data: bytes) -> str:
         """Store and return the digest (hex). OSError (disk full) leaves nothing behind."""
-        digest = hashlib.sha256(data).hexdigest()
+        return self._put(hashlib.sha256(data).hexdigest(), lambda file: file.write(data))
+
+    def put_file(self, source: Path) -> str:
+        """The same for the bytes of a file that nobody changes meanwhile; they never stand in memory as a whole."""
+        with source.open("rb") as given:
+            digest = hashlib.file_digest(given, "sha256").hexdigest()
+            given.seek(0)
+            return self._put(digest, lambda file: shutil.copyfileobj(given, file, _PIECE))
+
+    def _put(self, digest: str, write: Callable[[BinaryIO], object]) -> str:
         final = self._path(digest)
         # The new time keeps a sweep that runs now from taking an old orphan that is wanted again.
         with suppress(FileNotFoundError):
@@ -38,7 +50,7 @@ class Blobs:
         temporary = final.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                write(file)
                 file.flush()
                 fault("blob_before_fsync")
                 os.fsync(file.fileno())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 
+import msgspec
 import numpy as np
 import pydicom
 import pytest
@@ -17,7 +18,7 @@ from dicom.model import Limits, PixelKind, Scope
 from dicom.part10 import split_file
 from dicom.pixels import decode
 from dicom.retrieve import ByteRange
-from dicom.syntaxes import ENCODED, EXPLICIT_LE, JPEG_BASELINE
+from dicom.syntaxes import DEFLATED, ENCODED, EXPLICIT_LE, IMPLICIT_LE, JPEG_BASELINE
 from dicom.workers import ops
 from tests.archive.files import FOLDER, make, name_of, real_files
 
@@ -49,8 +50,8 @@ def frame_of(data, number):
 async def file_in(archive, row, target):
     made = await archive.retriever.converted(row, target)
     first = archive.read(made.first) if isinstance(made.first, ByteRange) else made.first
-    more = [await archive.retriever.converted_frame(row, n, target) for n in range(2, made.more + 2)]
-    assert made.length is None or all(len(frame) == made.length for frame in more)
+    more = [await one.make() for one in made.more]
+    assert all(one.length in {None, len(data)} for one, data in zip(made.more, more, strict=True))
     return b"".join([made.head, first, *more, made.tail])
 
 
@@ -171,3 +172,68 @@ async def test_signed_pixels_with_few_bits_keep_their_sign(stored):
     row = archive.instance(Scope(organisations=frozenset({"signed"})), "1.55", None, result.sop_uid)
     for target in sorted(ENCODED - {JPEG_BASELINE}):
         assert frame_of(await file_in(archive, row, target), 1).tobytes() == pixels, target
+
+
+def enlarged(name, syntax, times, **changes):
+    """A real file of many times its frames, in another uncompressed transfer syntax."""
+    ds = pydicom.dcmread(FOLDER / name)
+    frame = ds.PixelData[: ds.Rows * ds.Columns * ds.SamplesPerPixel * ds.BitsAllocated // 8]
+    ds.PixelData = frame * times + bytes(len(frame) * times % 2)
+    ds.NumberOfFrames = times
+    for key, value in changes.items():
+        setattr(ds, key, value)
+    ds.file_meta.TransferSyntaxUID = syntax
+    out = io.BytesIO()
+    ds.save_as(out, implicit_vr=syntax == IMPLICIT_LE, little_endian=True, enforce_file_format=True)
+    return out.getvalue()
+
+
+def turned(name, times):
+    """A real big endian file of many times its frames."""
+    data = (FOLDER / name).read_bytes()
+    at = data.rindex(b"\x7f\xe0\x00\x10OW\x00\x00") + 12
+    length = int.from_bytes(data[at - 4 : at], "big")
+    frames = b"\x00\x28\x00\x08IS\x00\x04" + f"{times:<4}".encode()
+    where = data.index(b"\x00\x28\x00\x10US")
+    return data[:where] + frames + data[where : at - 4] + (length * times).to_bytes(4, "big") + data[at : at + length] * times
+
+
+@pytest.mark.parametrize(
+    "make_file",
+    [
+        lambda: turned("MR_small_bigendian.dcm", 3000),
+        lambda: enlarged("MR_small.dcm", DEFLATED, 3000, SOPInstanceUID="1.2.3.44"),
+        lambda: enlarged("MR_small.dcm", IMPLICIT_LE, 3000, SOPInstanceUID="1.2.3.45"),
+        lambda: enlarged("SC_rgb_small_odd.dcm", DEFLATED, 7, SOPInstanceUID="1.2.3.46"),
+    ],
+    ids=["big endian", "deflated", "implicit", "deflated, of odd frames"],
+)
+async def test_native_pixels_pass_in_pieces_through_the_server(stored, make_file):
+    """24 MB came from the worker at once, and up to 256."""
+    archive, _ = stored
+    data = make_file()
+    result = await archive.ingest(data, organisation="native", source="test")
+    assert result.outcome == "stored"
+    scope = Scope(organisations=frozenset({"native"}))
+    row = archive.instance(scope, result.study_uid, result.series_uid, result.sop_uid)
+    received = []
+    whole = archive.workers.call
+
+    async def call(*args, **more):
+        answer = await whole(*args, **more)
+        received.append(len(msgspec.msgpack.encode(answer)))
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive.workers, "call", call)
+        converted = await file_in(archive, row, EXPLICIT_LE)
+        found = await archive.retriever.bulkdata_pieces(row, "7FE00010")
+        pieces = [archive.read(found)] if isinstance(found, ByteRange) else [await one.make() for one in found]
+    assert max(received) < 5 << 20
+    new, old = read(converted), read(data)
+    assert new.file_meta.TransferSyntaxUID == EXPLICIT_LE
+    assert len(new.PixelData) % 2 == 0
+    assert np.array_equal(new.pixel_array, old.pixel_array)
+    assert b"".join(pieces) == new.PixelData
+    if row.rows > 60:
+        assert len(new.PixelData) > 20 << 20

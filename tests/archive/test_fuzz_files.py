@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -15,6 +18,7 @@ from tests.archive.files import make, real
 from tests.fuzz import _looks, files
 from tests.fuzz._looks import Plan
 
+ROOT = Path(__file__).parents[2]
 WANTED = 1000  # a hundredth of the search, about fifteen seconds of the processor
 
 
@@ -39,6 +43,16 @@ def test_a_case_of_a_seed_is_always_the_same():
     assert [Plan.of(7, n) for n in range(20)] == [Plan.of(7, n) for n in range(20)]
     assert files.mutant(7, 3) != files.mutant(8, 3)
     assert Plan.of(7, 3) != Plan.of(8, 3)
+
+
+def test_a_case_of_a_seed_is_the_same_in_every_process():
+    """The order of a set of bytes hung on the process, so a case that was found could not be run again."""
+    code = "from tests.fuzz.files import mutant; import zlib; print([zlib.crc32(mutant(7, n)[1]) for n in range(60)])"
+    found = {
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": chance}, cwd=ROOT, capture_output=True, check=True).stdout
+        for chance in ("1", "2")
+    }  # fmt: skip
+    assert len(found) == 1
 
 
 def test_every_look_and_every_door_has_its_turn():

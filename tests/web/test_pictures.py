@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from consult import model as m
 from server import keys
+from server.dicomweb.ports import ARCHIVE
 from server.pictures import MOST_OPEN
 from tests.browser.seeds import put_consultation
 from tests.conftest import sign_in
@@ -140,3 +143,62 @@ async def test_whoever_loses_the_consultation_half_way_sends_no_more_of_it(app, 
     status, problem = await finish(doctor, made["id"])
     assert (status, problem["code"]) == (409, "wrong_state")
     assert await listed(doctor, case) == []
+
+
+class _Room:
+    """A budget that lets nobody in until it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.open, self.held = asyncio.Event(), asyncio.Event(), []
+
+    async def acquire(self, size: int) -> int:
+        self.held.append(size)
+        self.asked.set()
+        await self.open.wait()
+        return size
+
+    def release(self, size: int) -> None:
+        if size:
+            self.held.remove(size)
+
+
+async def test_a_picture_waits_until_memory_has_room_for_what_is_made_of_it(app, case, doctor, monkeypatch):
+    room = _Room()
+    monkeypatch.setattr(app[keys.UPLOADING]._pictures, "_budget", room)
+    sending = asyncio.create_task(send(doctor, case, photo()))
+    await asyncio.wait_for(room.asked.wait(), 20)
+    assert room.held[0] > 10_000
+    assert await listed(doctor, case) == []
+    room.open.set()
+    assert (await sending)[0] == 200
+    assert room.held == []
+    assert len(await listed(doctor, case)) == 1
+
+
+async def test_the_pictures_share_what_uploads_may_take_of_memory(app):
+    assert app[keys.UPLOADING]._pictures._budget is app[ARCHIVE]._ingestor.budget
+
+
+async def test_the_file_of_a_camera_never_stands_in_memory_as_a_whole(app, case, doctor):
+    data = photo(note=bytes(20 << 20))
+    _, made = await begin(doctor, case, len(data))
+    for offset in range(0, len(data), 1 << 20):
+        assert (await put(doctor, made["id"], offset, data[offset : offset + (1 << 20)]))[0] == 200
+    tracemalloc.start()
+    try:
+        assert (await finish(doctor, made["id"]))[0] == 200
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8 << 20
+    [document] = await listed(doctor, case)
+    async with doctor.get(f"/api/documents/{document['id']}/original") as answer:
+        assert await answer.read() == data
+
+
+async def test_a_picture_that_is_refused_gives_its_room_back(app, case, doctor, monkeypatch):
+    room = _Room()
+    room.open.set()
+    monkeypatch.setattr(app[keys.UPLOADING]._pictures, "_budget", room)
+    assert (await send(doctor, case, photo()[:300]))[0] == 422
+    assert room.held == []
