@@ -63,6 +63,8 @@ def ingest(run: Run, phantom: Phantom, total: int, disk: float) -> list[Row]:
         note += " / ".join(f"{one:.2f}" for one in cpu) + " ms an instance"
         if share > 0.8:
             note += ": the disk is the limit"
+        elif len(rates) > 1:
+            note += f"; three times Orthanc would be {3 * rates[1] * size / 1e6 / disk:.0%} of the disk"
         found.append(run.row(name, "/s", rates, 3, note))
         peer = p99[1] if len(p99) > 1 else None
         found.append(Row(name=f"{name}, P99", unit="ms", ours=p99[0], peer=peer, goal=0.75 if peer else None))

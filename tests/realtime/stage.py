@@ -191,6 +191,13 @@ async def until(page: Page, condition: str, *, arg=None, seconds: float = 45) ->
         raise AssertionError(f"not within {seconds} s: {condition}\n{state}") from None
 
 
+async def choose(page: Page, mode: str) -> None:
+    """Picture and speech, in the menu, as a person does."""
+    await page.locator("#line-menu").click()
+    await page.get_by_label("画面与语音").select_option(mode)
+    await page.get_by_role("button", name="完成").click()
+
+
 STATE = """() => window.room && ({stage: room.stage, up: room.signalling?.up, ended: room.signalling?.ended,
   line: document.getElementById('line')?.textContent, peer: room.call?.peer.state, name: room.call?.peer.name,
   silent: room.call?.silent, seats: [...room.seats.values()].map((s) => [s.name, s.state, s.connected])})"""

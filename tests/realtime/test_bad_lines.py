@@ -11,7 +11,7 @@ from server.auth.passwords import Passwords
 from server.call_words import PRECHECK
 from server.settings import Ice
 from tests.needs import need_program
-from tests.realtime.stage import flows, open_stage, until
+from tests.realtime.stage import choose, flows, open_stage, until
 
 SECRET = "not-a-secret"
 # Three seconds of sound of which less than a tenth was made up, and which could be heard.
@@ -51,13 +51,6 @@ async def room(tmp_path, passwords: Passwords, speaking):
         ice = Ice(turn_urls=(f"turn:127.0.0.1:{line.port}?transport=udp",), turn_secret=SECRET, relay_only=True)
         async with open_stage(tmp_path, passwords, await speaking.browser(), ice=ice) as (stage, browser):
             yield stage, browser, line
-
-
-async def choose(page, mode: str) -> None:
-    """In the menu, as a person does."""
-    await page.locator("#line-menu").click()
-    await page.get_by_label("画面与语音").select_option(mode)
-    await page.get_by_role("button", name="完成").click()
 
 
 async def called(room) -> list:

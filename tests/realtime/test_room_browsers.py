@@ -8,9 +8,10 @@ import pytest
 from consult import model as m
 from server import keys
 from server.auth.passwords import Passwords
-from tests.realtime.stage import Stage, flows, open_stage, until
+from tests.realtime.stage import Stage, choose, flows, open_stage, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+UFRAG = "() => /a=ice-ufrag:(\\S+)/.exec(window.room.call.peer.pc.localDescription.sdp)[1]"
 
 
 @pytest.fixture
@@ -182,6 +183,26 @@ async def test_a_clinic_on_a_thin_line_sends_no_more_than_its_limit_and_is_sent_
     assert stage.problems == []
 
 
+async def test_pictures_come_back_after_speech_alone_although_the_path_was_restarted_meanwhile(room):
+    stage, doctor, expert = await both(room)
+    for page in (doctor, expert):
+        await flows(page)
+    for page in (doctor, expert):
+        await choose(page, "speech")
+        await until(page, "room.call.rung === 'audio' && !room.call.peer.sending.picture")
+    for page in (doctor, expert):       # either side offers, the other answers while it sends no picture
+        before = await page.evaluate(UFRAG)
+        await page.evaluate("room.call.peer.restart()")
+        await until(page, f"({UFRAG})() !== '{before}' && room.call.peer.pc.signalingState === 'stable'")
+    for page in (doctor, expert):
+        assert await page.evaluate("room.call.peer.pc.getSenders().every((x) => x.track?.kind !== 'video' || !x.getParameters().encodings[0].active)")
+    for page in (doctor, expert):
+        await choose(page, "auto")
+    for page in (doctor, expert):
+        await flows(page)
+    assert stage.problems == []
+
+
 async def test_a_second_tab_takes_the_seat_and_the_first_is_told(room):
     stage, doctor, expert = await both(room)
     await flows(expert)
@@ -197,13 +218,12 @@ async def test_a_silent_path_is_restarted_and_after_fifteen_seconds_both_see_the
     stage, doctor, expert = await both(room)
     for page in (doctor, expert):
         await flows(page)
-    ufrag = "() => /a=ice-ufrag:(\\S+)/.exec(window.room.call.peer.pc.localDescription.sdp)[1]"
-    before = await doctor.evaluate(ufrag)
+    before = await doctor.evaluate(UFRAG)
     for page in (doctor, expert):
         # Heartbeats get lost on the way and nothing else comes, as on a path that is cut.
         await page.evaluate("() => { const { peer } = window.room.call; peer.beat = () => {}; peer.received = async () => 0; }")
     await until(doctor, "document.getElementById('line').textContent.startsWith('通话中断，正在重新连接')")
-    await until(doctor, f"({ufrag})() !== '{before}'")
+    await until(doctor, f"({UFRAG})() !== '{before}'")
     for page in (doctor, expert):
         await until(page, "document.getElementById('line').textContent.startsWith('音视频不通，请用电话沟通')", seconds=40)
         await page.locator("#absent").get_by_text("0571-88880000").first.wait_for()

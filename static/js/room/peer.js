@@ -137,11 +137,13 @@ export class Peer {
       if (name !== this.name) this.open(name);
       const pc = this.pc;
       this.theirs = sdp;
-      await pc.setRemoteDescription({ type, sdp: shapeSending(sdp, this.sending) }); // rolls our own offer back where both made one
+      // Answered as if a picture went: one that is left out here the other side would not receive later either.
+      await pc.setRemoteDescription({ type, sdp: shapeSending(sdp, { ...this.sending, picture: true }) }); // rolls our own offer back where both made one
       await this.attach();
       await this.addEarly();
       await describeSelf(pc);
       this.send('answer', { pc: name, sdp: askForSpeech(pc.localDescription.sdp) });
+      if (!this.sending.picture) await this.reshape(pc);
     });
   }
 
@@ -155,10 +157,14 @@ export class Peer {
     return this.step(async () => {
       const { pc } = this;
       if (!pc?.currentRemoteDescription || pc.signalingState !== 'stable') return; // the next description brings it
-      const sdp = shapeSending(this.theirs, this.sending).replace(/a=setup:\w+/g, 'a=setup:actpass');
-      await pc.setRemoteDescription({ type: 'offer', sdp });
-      await describeSelf(pc);
+      await this.reshape(pc);
     });
+  }
+
+  async reshape(pc) {
+    const sdp = shapeSending(this.theirs, this.sending).replace(/a=setup:\w+/g, 'a=setup:actpass');
+    await pc.setRemoteDescription({ type: 'offer', sdp });
+    await describeSelf(pc);
   }
 
   candidate({ pc: name, candidate, mid, line, ufrag }) {
