@@ -21,7 +21,7 @@ from server import keys, logs
 from server.app import create_app
 from server.dicomweb.ports import ARCHIVE
 from server.dimse.registry import DeviceEntry, check_entry
-from server.dimse.running import DIMSE_PORTS
+from server.dimse.running import DIMSE_PORTS, outgoing_context
 from server.forward_stow import may_go_to
 from server.forwards import COMPRESSIONS
 from server.letting_go import LETTING_GO, LettingGo
@@ -60,9 +60,11 @@ def check(settings: Settings) -> None:
         raise SettingsError("gateway.compression: empty, jpeg-ls or htj2k")
     for entry in entries(settings):
         try:
-            check_entry(entry, settings.dimse.titles)
+            tidy = check_entry(entry, settings.dimse.titles)
         except Invalid as error:
             raise SettingsError(f"gateway.devices: {entry.calling}: {error.fields[0][0]} cannot be used") from error
+        if tidy.tls:
+            outgoing_context(settings.dimse)
 
 
 def entries(settings: Settings) -> list[DeviceEntry]:
@@ -70,7 +72,7 @@ def entries(settings: Settings) -> list[DeviceEntry]:
     return [
         DeviceEntry(
             name=one.title, calling=one.title, address=one.address, certificate=one.certificate, host=one.host,
-            port=one.port, coding=one.coding, conflict_status=one.conflict_status,
+            port=one.port, tls=one.tls, coding=one.coding, conflict_status=one.conflict_status,
         )
         for one in settings.gateway.devices
     ]  # fmt: skip
@@ -147,13 +149,14 @@ def _write_devices(uow: SqlUnitOfWork, wanted: list[DeviceEntry]) -> None:
         if row is None:
             uow.devices.add(DeviceRow(
                 id=uow.new_id(), organisation=PLACE, name=entry.name, called=entry.called, calling=entry.calling,
-                address=entry.address, certificate=entry.certificate, host=entry.host, port=entry.port,
+                address=entry.address, certificate=entry.certificate, host=entry.host, port=entry.port, tls=entry.tls,
                 coding=entry.coding, conflict_status=entry.conflict_status, created_at=uow.now,
             ))  # fmt: skip
             continue
         now = replace(
-            row, host=entry.host, port=entry.port, coding=entry.coding, conflict_status=entry.conflict_status
-        )
+            row, host=entry.host, port=entry.port, tls=entry.tls, coding=entry.coding,
+            conflict_status=entry.conflict_status,
+        )  # fmt: skip
         if now != row:
             uow.devices.save(now)
     for row in held.values():

@@ -236,6 +236,7 @@ class GatewayDevice(Section, frozen=True, kw_only=True):
     certificate: Annotated[str, Meta(description="SHA-256 of its certificate, for the encrypted port")] = ""
     host: Annotated[str, Meta(description="where it listens, for storage commitment; empty: it does not")] = ""
     port: Annotated[int, Meta(description="the port it listens on", ge=0, le=65535)] = 0
+    tls: Annotated[bool, Meta(description="it listens encrypted")] = False
     coding: Annotated[str, Meta(description="character set of answers: utf-8, gb18030, gbk, iso58, pinyin")] = "utf-8"
     conflict_status: Annotated[int, Meta(description="C-STORE status when other bytes are held already")] = 0xB000
 

@@ -20,7 +20,7 @@ from server import keys
 from server.app import create_app
 from server.dicomweb.ports import ARCHIVE
 from server.dimse.reporting import report_commitments
-from server.dimse.running import DIMSE, HOUSE
+from server.dimse.running import DIMSE, HOUSE, tls_context
 from server.gateway import PLACE, check, open_gateway
 from server.settings import Dimse, Gateway, GatewayDevice, Settings, SettingsError
 from tests.archive.files import make
@@ -28,6 +28,7 @@ from tests.network.conftest import dcmtk
 from tests.network.test_forwarding import there  # noqa: F401 a fixture
 from tests.network.test_modality import CT as CT_STORAGE
 from tests.network.test_modality import modality, references
+from tests.network.test_server import certificate
 
 CT = GatewayDevice(title="CT1", address="127.0.0.1")
 
@@ -49,6 +50,9 @@ def test_what_is_missing_is_named(tmp_path, wrong, named):
     with pytest.raises(SettingsError, match=named):
         check(settings_of(tmp_path, **wrong))
     check(settings_of(tmp_path))
+    moved = GatewayDevice(title="CT1", address="127.0.0.1", host="127.0.0.1", port=104, tls=True)
+    with pytest.raises(SettingsError, match=r"dimse\.certificate"):
+        check(settings_of(tmp_path, devices=(moved,)))
     with pytest.raises(SettingsError, match=r"dimse\.port"):
         check(msgspec.structs.replace(settings_of(tmp_path), dimse=Dimse()))
 
@@ -86,11 +90,12 @@ async def running(settings, **more):
 class Listening:
     """A modality that waits for results of storage commitment."""
 
-    def __init__(self) -> None:
+    def __init__(self, context=None) -> None:
         self.told = []
         ae = AE("MODALITY")
         ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
-        self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._heard)])
+        heard = [(evt.EVT_N_EVENT_REPORT, self._heard)]
+        self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=heard, ssl_context=context)
         self.port = self._server.server_address[1]
 
     def _heard(self, event):
@@ -105,11 +110,15 @@ class Listening:
 
 
 async def test_a_commitment_finds_the_device_at_the_address_it_has_moved_to(tmp_path):
-    """Asked before the box was switched off, and the device listens on another port when it is on again."""
+    """Asked before the box was switched off, and the device listens on another port, encrypted, when it is on again."""
+    ours, theirs = (certificate(tmp_path, name) for name in ("box", "device"))
+    encrypted = Dimse(certificate=str(ours[0]), key=str(ours[1]), client_ca=str(theirs[0]))
+    context = tls_context(Dimse(certificate=str(theirs[0]), key=str(theirs[1]), client_ca=str(ours[0])))
+
     def known(port, **more):
         one = GatewayDevice(title="MODALITY", address="127.0.0.1", host="127.0.0.1", port=port, **more)
         given = settings_of(tmp_path, devices=(one,))
-        return msgspec.structs.replace(given, dimse=Dimse())        # the test opens the port
+        return msgspec.structs.replace(given, dimse=encrypted)      # the test opens the port
 
     def ask(link):
         status, _ = link.send_n_action(
@@ -127,12 +136,13 @@ async def test_a_commitment_finds_the_device_at_the_address_it_has_moved_to(tmp_
         number = await box[DIMSE].listen("127.0.0.1", 0)
         assert await modality(number, ask, contexts=[StorageCommitmentPushModel]) == 0
         (first,) = await box[keys.WORK].read(lambda uow: uow.devices.of(PLACE))
-    with Listening() as device:
-        async with running(known(device.port, coding="gb18030", conflict_status=0x0110)) as box:
+    with Listening(context) as device:
+        changed = known(device.port, tls=True, coding="gb18030", conflict_status=0x0110)
+        async with running(changed) as box:
             (row,) = await box[keys.WORK].read(lambda uow: uow.devices.of(PLACE))
             assert await report(box) == 1
             assert await report(box) == 0
-        async with running(known(device.port, coding="gb18030", conflict_status=0x0110)) as box:
+        async with running(changed) as box:
             assert await box[keys.WORK].read(lambda uow: uow.devices.of(PLACE)) == [row]     # nothing to change
     assert (row.id, row.version, row.port) == (first.id, first.version + 1, device.port)
     assert (row.coding, row.conflict_status) == ("gb18030", 0x0110)
