@@ -50,7 +50,7 @@ LONGEST = """() => {
   const fresh = {audio: performance.now(), video: performance.now()};
   window.longest = {audio: 0, video: 0};
   const look = async () => {
-    for (const pc of [window.room.call?.peer.pc, window.room.group?.relay.pc]) {
+    for (const pc of [window.room.call?.peer.pc, window.room.group?.relay?.pc]) {
       if (!pc || pc.connectionState === 'closed') continue;
       for (const row of (await pc.getStats()).values()) {
         if (row.type !== 'inbound-rtp') continue;

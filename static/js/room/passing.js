@@ -106,7 +106,7 @@ export class Passing {
     return fresh;
   }
 
-  /** Our own ladder: what the relay misses of our sound. */
+  /** Our own ladder: what the relay misses of our sound. Redundancy bridges all of it but two losses in a row. */
   uplink(rows, kbps, now) {
     const told = rows.find((row) => row.type === 'remote-inbound-rtp' && row.kind === 'audio');
     if (!told || told.timestamp === this.reported) return;
@@ -114,7 +114,7 @@ export class Passing {
     const { relay } = this;
     const { rung } = relay;
     const loss = told.fractionLost ?? 0;
-    if (relay.ladder.hear({ loss, kbps: kbps * (1 - loss) }, now)) relay.shape();
+    if (relay.ladder.hear({ ...(relay.redundant && { concealed: loss * loss }), loss, kbps: kbps * (1 - loss) }, now)) relay.shape();
     if (relay.rung !== rung) relay.onRung();
   }
 

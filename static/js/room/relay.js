@@ -341,6 +341,11 @@ export class Relay {
     return soundOf(this.ladder, this.devices.original);
   }
 
+  /** Whether it goes with redundancy: the relay has to take that, too. */
+  get redundant() {
+    return this.sound.red && /^a=rtpmap:\d+ red\//im.test(this.pc?.theirs ?? '');
+  }
+
   /** What of it stands in a description. */
   get speaks() {
     const { ptime, red, original } = this.sound;
